@@ -3,6 +3,7 @@
 //! The world keeps the owner's ledger beside each act. A size that is set to what it already is shows to nobody, and is
 //! no wish: who sets desired or MaxSize to the number that our one has made of it can't be told from nobody.
 
+mod lab;
 mod text;
 
 use jiff::SignedDuration;
@@ -16,6 +17,7 @@ use crate::scene::REGION;
 use crate::virtual_time::now;
 use crate::world::World;
 
+pub use lab::LabAct;
 pub use text::UnknownAct;
 
 /// The time from the notice of an interruption to the end of the instance.
@@ -66,6 +68,8 @@ pub enum Act {
     TargetTurnsUnhealthy(usize),
     /// They pass again, for all members.
     TargetsTurnHealthy,
+    /// The owner of the stand-alone instance acts.
+    OwnerOfInstance(LabAct),
 }
 
 impl From<u32> for Act {
@@ -116,6 +120,7 @@ impl World {
             (Act::CapacityIsShort(zone), _) => self.capacity_is_short(zone),
             (Act::CapacityIsBack, _) => self.fleet.accept_launches(),
             (Act::TargetsTurnHealthy, _) => self.targets_turn_healthy(&name),
+            (Act::OwnerOfInstance(act), _) => self.owner_of_instance_acts(act),
             (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),
             (Act::NewcomersPoolIsPoisoned, Some(id)) => self.poisons(id),
             (Act::NewcomerIsInterrupted(times) | Act::MemberIsInterrupted(_, times), Some(id)) => {

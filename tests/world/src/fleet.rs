@@ -25,6 +25,7 @@ mod scenes;
 mod sizes;
 mod standalone;
 mod stops;
+mod volumes;
 mod xml;
 
 #[cfg(test)]
@@ -44,12 +45,13 @@ pub use groups::{
     AutoScalingGroup, GroupLaunch, GroupMember, LifecycleHook, LifecycleState, ScheduledScaling,
 };
 pub use habits::AwsHabits;
-pub use images::{OwnImage, OwnImages, Snapshot};
+pub use images::{ImageState, OwnImage, OwnImages, Snapshot};
 pub use instances::{Ec2Instance, Ec2State, EndOfInstance, SpotRequest};
 pub use launches::PoolRefusal;
 pub use load_balancing::{RegisteredTarget, TargetGroup, TargetPhase};
 pub use scenes::GroupSpec;
 pub use standalone::InstanceSpec;
+pub use volumes::FreeVolume;
 
 use agenda::DueChange;
 use launches::PastLaunch;
@@ -77,6 +79,10 @@ pub struct Fleet {
     own_images: OwnImages,
     /// Members whose leaving no description shows yet.
     leaving_unseen: BTreeSet<String>,
+    /// The public images whose instances leave their volume behind.
+    keeping_images: BTreeSet<String>,
+    /// By id.
+    free_volumes: BTreeMap<String, FreeVolume>,
     /// By time, then in the order in which the changes were planned.
     agenda: BTreeMap<(Timestamp, u64), DueChange>,
     /// The last number of an id or of a planned change.
@@ -101,6 +107,8 @@ impl Fleet {
             addresses: BTreeMap::new(),
             own_images: OwnImages::default(),
             leaving_unseen: BTreeSet::new(),
+            keeping_images: BTreeSet::new(),
+            free_volumes: BTreeMap::new(),
             agenda: BTreeMap::new(),
             counter: 0,
         }

@@ -21,7 +21,7 @@ mod of_nodes;
 
 pub use before_call::Marks;
 pub use notices::Notices;
-pub use of_lab::LabLedger;
+pub use of_lab::{LabLedger, OwnersDeeds};
 
 /// The table of leases and journals.
 pub const SWAPS: &str = "spot-optimizer-swaps";

@@ -90,7 +90,10 @@ impl Scene {
     /// Returns the scene of a stand-alone instance with an Elastic IP, in a target group.
     #[must_use]
     pub fn of_instance() -> Self {
-        Self { lab: Some(InstanceSpec { has_address: true, target_groups: 1 }), ..Self::default() }
+        Self {
+            lab: Some(InstanceSpec { has_address: true, target_groups: 1, ..InstanceSpec::default() }),
+            ..Self::default()
+        }
     }
 
     /// Returns the world at its beginning.

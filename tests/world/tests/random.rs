@@ -38,7 +38,7 @@ fn nodes() -> impl Strategy<Value = Scene> {
 
 fn instances() -> impl Strategy<Value = Scene> {
     (any::<bool>(), 0_u8..3, any::<bool>()).prop_map(|(has_address, target_groups, captures_image)| {
-        let lab = Some(InstanceSpec { has_address, target_groups });
+        let lab = Some(InstanceSpec { has_address, target_groups, ..InstanceSpec::default() });
         let input = [("capture_image".to_owned(), json!(captures_image))].into();
         Scene { lab, input, ..Scene::default() }
     })

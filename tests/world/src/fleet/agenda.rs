@@ -11,9 +11,10 @@ pub(super) enum DueChange {
     /// An instance has booted.
     InstanceRuns(String),
     InstanceStopped(String),
-    ImageAvailable(String),
     /// A snapshot that was deleted in progress is complete, and goes.
     SnapshotGoes(String),
+    /// An image is available, or has failed.
+    ImageIsMade(String),
     InstanceTerminated(String),
     InstanceForgotten(String),
     SpotRequestForgotten(String),
@@ -64,8 +65,8 @@ impl Fleet {
         match change {
             DueChange::InstanceRuns(id) => self.instance_runs(&id, at),
             DueChange::InstanceStopped(id) => self.instance_stopped(&id),
-            DueChange::ImageAvailable(id) => self.image_available(&id),
             DueChange::SnapshotGoes(id) => self.snapshot_goes(&id),
+            DueChange::ImageIsMade(id) => self.image_is_made(&id),
             DueChange::InstanceTerminated(id) => self.instance_terminated(&id, at),
             DueChange::InstanceForgotten(id) => drop(self.instances.remove(&id)),
             DueChange::SpotRequestForgotten(id) => drop(self.spot_requests.remove(&id)),

@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::fleet::catalog::{ROOT_DEVICE, VPC};
 use crate::fleet::ec2::{unknown_filter, unknown_instance};
 use crate::fleet::instances::{Ec2Instance, Ec2State};
-use crate::fleet::parameters::{is_true, matches, plays_only, required};
+use crate::fleet::parameters::{is_true, plays_only, required};
 use crate::fleet::xml::{Answered, ApiError, Xml};
 use crate::wire::ApiCall;
 
@@ -50,9 +50,9 @@ impl Fleet {
         xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
             xml.text("deviceName", device);
             xml.within("ebs", |xml| {
-                xml.text("volumeId", format!("vol-{number}"));
+                xml.text("volumeId", instance.volume_id());
                 xml.time("attachTime", instance.launched_at);
-                xml.text("deleteOnTermination", true);
+                xml.text("deleteOnTermination", !instance.keeps_volume);
             });
         });
         xml.list("networkInterfaceSet", "item", [number], |xml, number| {
@@ -77,38 +77,6 @@ impl Fleet {
             xml.text("publicIp", &address.public_ip);
             xml.text("ipOwnerId", &self.account);
         });
-    }
-
-    /// Every instance has one volume, which goes with it.
-    pub(super) fn describe_volumes(&self, call: &ApiCall, now: Timestamp) -> Answered {
-        let filters = call.filters();
-        let mut shown = Vec::new();
-        for instance in self.instances.values().filter(|instance| instance.state != Ec2State::Terminated) {
-            let is_visible = self.visible(&instance.id, now).is_some();
-            if is_visible && volume_passes(instance, &filters)? {
-                shown.push(instance);
-            }
-        }
-        let mut xml = Xml::default();
-        xml.list("volumeSet", "item", shown, |xml, instance| {
-            let volume = format!("vol-{}", instance.number());
-            xml.text("volumeId", &volume);
-            xml.text("availabilityZone", &instance.zone);
-            xml.text("status", "in-use");
-            xml.text("volumeType", "gp3");
-            xml.text("size", 8);
-            xml.time("createTime", instance.launched_at);
-            xml.list("attachmentSet", "item", [ROOT_DEVICE], |xml, device| {
-                xml.text("volumeId", &volume);
-                xml.text("instanceId", &instance.id);
-                xml.text("device", device);
-                xml.text("status", "attached");
-                xml.time("attachTime", instance.launched_at);
-                xml.text("deleteOnTermination", true);
-            });
-            xml.tags(&instance.volume_tags);
-        });
-        Ok(xml)
     }
 
     pub(super) fn describe_addresses(&self, call: &ApiCall) -> Answered {
@@ -185,21 +153,6 @@ pub(super) fn describe_instance_types(call: &ApiCall) -> Xml {
         });
     });
     xml
-}
-
-fn volume_passes(instance: &Ec2Instance, filters: &[(String, Vec<String>)]) -> Result<bool, ApiError> {
-    for (name, wanted) in filters {
-        let text = |text: &str| wanted.iter().any(|pattern| matches(pattern, text));
-        let passes = match (name.as_str(), name.strip_prefix("tag:")) {
-            ("volume-id", _) => text(&format!("vol-{}", instance.number())),
-            (_, Some(key)) => instance.volume_tags.get(key).is_some_and(|value| text(value)),
-            (other, None) => return Err(unknown_filter(other)),
-        };
-        if !passes {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn unknown_address(allocation_id: &str) -> ApiError {

@@ -183,6 +183,13 @@ impl Fleet {
         }
     }
 
+    /// Sets or removes the stop protection of an instance.
+    pub fn protect_from_stop(&mut self, id: &str, is_protected: bool) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.disable_api_stop = is_protected;
+        }
+    }
+
     /// Suspends a process of a group.
     pub fn suspend(&mut self, name: &str, process: &str) -> bool {
         self.groups.get_mut(name).map(|group| group.suspended.insert(process.to_owned())).is_some()

@@ -45,6 +45,7 @@ impl Fleet {
             "CreateImage" => self.create_image(call, now),
             "DeregisterImage" => self.deregister_image(call, now),
             "DeleteSnapshot" => self.delete_snapshot(call, now),
+            "DeleteVolume" => self.delete_volume(call),
             other => Err(ApiError::not_played(other)),
         }
     }

@@ -19,6 +19,8 @@ pub struct AwsHabits {
     pub stops_after: SignedDuration,
     /// From the request of an image until it is `available`.
     pub images_after: SignedDuration,
+    /// An image becomes `failed` in that time, with a `StateReason`.
+    pub images_fail: bool,
     /// From the attach, or from the boot of the group's own launch, until the member is InService.
     pub attach_lag: SignedDuration,
     /// From the detach, or from the start of a termination, until a drained member has left the group.
@@ -80,6 +82,7 @@ impl Default for AwsHabits {
             shuts_down_after: SignedDuration::from_secs(40),
             stops_after: SignedDuration::from_secs(40),
             images_after: SignedDuration::from_secs(180),
+            images_fail: false,
             attach_lag: SignedDuration::from_secs(10),
             detach_lag: SignedDuration::from_secs(30),
             turns_healthy_after: SignedDuration::from_secs(30),

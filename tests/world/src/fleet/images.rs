@@ -13,6 +13,26 @@ use crate::fleet::parameters::{matches, plays_only, required};
 use crate::fleet::xml::{Answered, ApiError, Xml};
 use crate::wire::ApiCall;
 
+/// The state of an image, as EC2 names it.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageState {
+    Pending,
+    Available,
+    /// EC2 could not make it. Its snapshots stay, and it is deregistered as any other.
+    Failed,
+}
+
+impl ImageState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Available => "available",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// An image that the account has made of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnImage {
@@ -21,8 +41,9 @@ pub struct OwnImage {
     pub source_instance_id: String,
     pub snapshot_id: String,
     pub tags: BTreeMap<String, String>,
-    /// The state is `available`, not `pending`.
-    pub is_available: bool,
+    pub state: ImageState,
+    /// The volume of its instances outlives them: it has `DeleteOnTermination` from the instance that it was made of.
+    pub keeps_volume: bool,
 }
 
 /// A snapshot of an image.
@@ -67,6 +88,7 @@ impl Fleet {
         if instance.state.is_ending() {
             return Err(ApiError::new("IncorrectState", format!("instance {source} has ended")));
         }
+        let keeps_volume = instance.keeps_volume;
         if let Some(taken) = self.own_images.images.values().find(|image| image.name == name) {
             let text = format!("AMI name {name} is already in use by AMI {}", taken.id);
             return Err(ApiError::new("InvalidAMIName.Duplicate", text));
@@ -88,12 +110,13 @@ impl Fleet {
             source_instance_id: source.to_owned(),
             snapshot_id: snapshot_id.clone(),
             tags: tags_for(call, "image"),
-            is_available: false,
+            state: ImageState::Pending,
+            keeps_volume,
         };
         self.own_images.snapshots.insert(snapshot_id, snapshot);
         self.own_images.images.insert(id.clone(), image);
         self.own_images.known.push(id.clone());
-        self.at(now + self.habits.images_after, DueChange::ImageAvailable(id.clone()));
+        self.at(now + self.habits.images_after, DueChange::ImageIsMade(id.clone()));
         let mut xml = Xml::default();
         xml.text("imageId", id);
         Ok(xml)
@@ -103,13 +126,14 @@ impl Fleet {
         self.own_images.snapshots.remove(id);
     }
 
-    pub(super) fn image_available(&mut self, id: &str) {
+    pub(super) fn image_is_made(&mut self, id: &str) {
         if let Some(image) = self.own_images.images.get_mut(id) {
-            image.is_available = true;
+            image.state = if self.habits.images_fail { ImageState::Failed } else { ImageState::Available };
         }
     }
 
-    /// Shows the account's own images and, unless the call asks for those alone, the public ones.
+    /// Shows the account's own images and, unless the call asks for those alone, the public ones. One that has failed never
+    /// names its snapshot.
     pub(super) fn describe_images(&self, call: &ApiCall) -> Answered {
         let filters = call.filters();
         let mut own = Vec::new();
@@ -156,7 +180,7 @@ impl Fleet {
     pub(super) fn deregister_image(&mut self, call: &ApiCall, now: Timestamp) -> Answered {
         plays_only(call, &["ImageId"])?;
         let id = required(call, "ImageId")?;
-        let is_pending = self.own_images.images.get(id).is_some_and(|image| !image.is_available);
+        let is_pending = self.own_images.images.get(id).is_some_and(|image| image.state == ImageState::Pending);
         if is_pending && !self.habits.pending_image_deregisters {
             return Err(unavailable(id));
         }
@@ -202,28 +226,39 @@ impl Fleet {
         user.or_else(|| late.map(|(image, _)| image.as_str()))
     }
 
-    /// Refuses a launch from an image that is pending, or deregistered.
+    /// Refuses a launch from an image that is pending, has failed, or is deregistered.
     pub(super) fn refuse_image(&self, id: &str) -> Result<(), ApiError> {
         match self.own_images.images.get(id) {
-            Some(image) if image.is_available => Ok(()),
+            Some(image) if image.state == ImageState::Available => Ok(()),
             None if !self.own_images.known.iter().any(|known| known == id) => Ok(()),
             _ => Err(unavailable(id)),
         }
     }
 
     fn write_image(&self, xml: &mut Xml, image: &OwnImage) {
-        let names_source = image.is_available || self.habits.pending_image_names_source;
-        let names_snapshots = image.is_available || self.habits.pending_image_names_snapshots;
+        let is_pending = image.state == ImageState::Pending;
+        let names_source = !is_pending || self.habits.pending_image_names_source;
+        let names_snapshots = match image.state {
+            ImageState::Pending => self.habits.pending_image_names_snapshots,
+            ImageState::Available => true,
+            ImageState::Failed => false,
+        };
         xml.text("imageId", &image.id);
         xml.text("name", &image.name);
-        xml.text("imageState", if image.is_available { "available" } else { "pending" });
+        xml.text("imageState", image.state.name());
+        if image.state == ImageState::Failed {
+            xml.within("stateReason", |xml| {
+                xml.text("code", "Client.InternalError");
+                xml.text("message", "Client.InternalError: the key of a volume is disabled");
+            });
+        }
         xml.optional("sourceInstanceId", names_source.then_some(&image.source_instance_id));
         xml.text("rootDeviceName", ROOT_DEVICE);
         xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
             xml.text("deviceName", device);
             xml.within("ebs", |xml| {
                 xml.optional("snapshotId", names_snapshots.then_some(&image.snapshot_id));
-                xml.text("deleteOnTermination", true);
+                xml.text("deleteOnTermination", !image.keeps_volume);
             });
         });
         xml.tags(&image.tags);

@@ -80,6 +80,8 @@ pub struct Ec2Instance {
     pub started_at: Timestamp,
     /// The tags of its volume.
     pub volume_tags: BTreeMap<String, String>,
+    /// Its volume outlives it: `DeleteOnTermination` is false.
+    pub keeps_volume: bool,
     pub disable_api_termination: bool,
     pub disable_api_stop: bool,
     pub placement_group: Option<String>,
@@ -92,6 +94,12 @@ impl Ec2Instance {
     #[must_use]
     pub fn is_spot(&self) -> bool {
         self.spot_request_id.is_some()
+    }
+
+    /// Returns the id of the volume that it has since its launch.
+    #[must_use]
+    pub fn volume_id(&self) -> String {
+        format!("vol-{}", self.number())
     }
 
     /// Returns the number in the instance's id, which its volume and its address have, too.
@@ -181,6 +189,7 @@ impl Fleet {
         instance.state = Ec2State::Terminated;
         let request = instance.spot_request_id.clone();
         self.lets_go_of_address(id);
+        self.lets_go_of_volume(id);
         self.at(at + FORGETS_INSTANCE_AFTER, DueChange::InstanceForgotten(id.to_owned()));
         if let Some(request) = request {
             self.at(at + FORGETS_SPOT_REQUEST_AFTER, DueChange::SpotRequestForgotten(request));

@@ -249,6 +249,7 @@ impl Fleet {
 
     /// Launches an instance, which nothing refuses any more.
     pub(super) fn launch(&mut self, launch: InstanceLaunch, now: Timestamp) -> Ec2Instance {
+        let keeps_volume = self.keeps_volume(&launch.image_id);
         self.counter += 1;
         let id = format!("i-{:017x}", self.counter);
         let spot_request_id = launch.is_spot.then(|| format!("sir-{:08x}", self.counter));
@@ -278,6 +279,7 @@ impl Fleet {
             launched_at: now,
             started_at: now,
             volume_tags: launch.volume_tags,
+            keeps_volume,
             disable_api_termination: launch.disable_api_termination,
             disable_api_stop: launch.disable_api_stop,
             placement_group: launch.placement_group,

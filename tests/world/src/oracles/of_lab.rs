@@ -1,7 +1,5 @@
 //! What must hold of a stand-alone instance whose Spot twin takes over: somebody who runs has its Elastic IP and its
-//! registrations at every moment, and the old one stops only for a twin that has them all.
-
-use std::collections::BTreeMap;
+//! registrations at every moment, and the old one stops only for a twin that has them all. What its owner does is his.
 
 use jiff::Timestamp;
 
@@ -11,100 +9,11 @@ use crate::scene::LAB_ACCOUNT;
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
-/// What the instance had at the beginning, and what has befallen the two since.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabLedger {
-    /// The instance that is to be replaced.
-    pub old: String,
-    address: Option<String>,
-    target_groups: Vec<String>,
-    /// The owner wants the old instance terminated, not stopped.
-    terminates_old: bool,
-    /// The instances under which EC2 has failed, or whose target fails its checks, and since when.
-    lost: BTreeMap<String, Timestamp>,
-    /// The last moment at which a swap held the lease.
-    held_until: Timestamp,
-    /// A loss that nobody could prevent is not made up for yet.
-    is_excused: bool,
-}
+mod ledger;
 
-impl LabLedger {
-    /// Returns the ledger of an instance with all that it has now.
-    #[must_use]
-    pub fn of(fleet: &Fleet, old: &str, terminates_old: bool) -> Self {
-        let has = |id: &Option<String>| id.as_deref() == Some(old);
-        let addresses = fleet.addresses().values().filter(|address| has(&address.instance_id));
-        let groups = fleet.target_groups().values().filter(|group| group.targets.contains_key(old));
-        Self {
-            old: old.to_owned(),
-            address: addresses.map(|address| address.allocation_id.clone()).next(),
-            target_groups: groups.map(|group| group.arn.clone()).collect(),
-            terminates_old,
-            lost: BTreeMap::new(),
-            held_until: now(),
-            is_excused: false,
-        }
-    }
+pub use ledger::{LabLedger, OwnersDeeds};
 
-    /// Notes an instance whose service ends by nobody's call.
-    pub fn is_lost(&mut self, id: &str) {
-        if !self.lost.contains_key(id) {
-            self.lost.insert(id.to_owned(), now());
-            self.is_excused = true;
-        }
-    }
-
-    /// Returns true if an instance was lost since then.
-    fn was_lost_since(&self, since: Timestamp) -> bool {
-        self.lost.values().any(|at| *at >= since)
-    }
-
-    /// Returns the old instance and its twins.
-    fn pair<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = &'a Ec2Instance> {
-        fleet.instances().values().filter(|instance| instance.id == self.old || is_twin(instance))
-    }
-
-    /// Returns what neither the old instance nor a twin has any more.
-    fn missing(&self, fleet: &Fleet) -> Option<String> {
-        let runs = |id: &str| self.pair(fleet).any(|one| one.id == id && one.state == Ec2State::Running);
-        if let Some(address) = &self.address {
-            let holder = fleet.address_holder(address);
-            if !holder.is_some_and(runs) {
-                return Some(format!("address {address} is with {holder:?}, which does not run"));
-            }
-        }
-        let serves =
-            |arn: &&String| self.pair(fleet).any(|one| runs(&one.id) && is_healthy(fleet, arn, &one.id));
-        let group = self.target_groups.iter().find(|arn| !serves(arn))?;
-        Some(format!("neither {} nor a twin is healthy in {group}", self.old))
-    }
-
-    /// Returns what one instance lacks of all that the old one had.
-    fn lacks(&self, fleet: &Fleet, id: &str) -> Option<String> {
-        if let Some(address) = &self.address
-            && fleet.address_holder(address) != Some(id)
-        {
-            return Some(format!("{id} does not have address {address}"));
-        }
-        self.lacks_health(fleet, id)
-    }
-
-    fn lacks_health(&self, fleet: &Fleet, id: &str) -> Option<String> {
-        if fleet.instances().get(id).is_none_or(|instance| instance.state != Ec2State::Running) {
-            return Some(format!("{id} does not run"));
-        }
-        let group = self.target_groups.iter().find(|arn| !is_healthy(fleet, arn, id))?;
-        Some(format!("{id} is not healthy in {group}"))
-    }
-}
-
-fn is_twin(instance: &Ec2Instance) -> bool {
-    instance.is_spot() && instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer")
-}
-
-fn is_healthy(fleet: &Fleet, arn: &str, id: &str) -> bool {
-    fleet.is_healthy_in(&[arn.to_owned()], id)
-}
+use ledger::{is_marked, is_twin};
 
 impl Oracles {
     /// Asks what holds at any moment: somebody who runs has the address, and each target group has a healthy one.
@@ -120,10 +29,8 @@ impl Oracles {
         for id in &dead {
             ledger.is_lost(id);
         }
-        let missing = ledger.missing(fleet);
-        ledger.is_excused &= missing.is_some();
-        let is_excused = ledger.is_excused;
-        self.holds(missing.is_none() || is_excused, || missing.unwrap_or_default());
+        let missing = ledger.takes_stock(fleet);
+        self.holds(missing.is_none(), || missing.unwrap_or_default());
     }
 
     /// A call to the instance's account is signed with a session of its role.
@@ -143,6 +50,7 @@ impl Oracles {
         before: &Fleet,
     ) {
         let Some(ledger) = self.lab.clone().filter(|_| answer.status == 200) else { return };
+        let target = call.parameter("Targets.member.1.Id").unwrap_or_default();
         let is_of_old = |ids: Vec<&str>| ids.contains(&ledger.old.as_str());
         match call.action.as_str() {
             "TerminateInstances" if is_of_old(call.list("InstanceId")) => {
@@ -153,30 +61,53 @@ impl Oracles {
             "StopInstances" if is_of_old(call.list("InstanceId")) => {
                 self.old_leaves(call, sent_at, &ledger, before);
             }
-            "AssociateAddress" => self.address_moves(call, &ledger, before),
-            "RegisterTargets" => self.target_is_registered(call, &ledger),
-            _ => {}
+            "DeregisterTargets" if target == ledger.old => {
+                self.old_is_let_out(call, sent_at, &ledger, before);
+            }
+            "AssociateAddress" => self.address_moves(call, sent_at, &ledger, before),
+            "RegisterTargets" => self.target_is_registered(call, sent_at, &ledger),
+            "DeleteVolume" => self.volume_goes(call, &ledger, before),
+            _ => return,
+        }
+        if let Some(lab) = self.lab.as_mut().filter(|lab| lab.has_changed_since(sent_at - JUST_BEFORE)) {
+            lab.is_unseen();
         }
     }
 
     /// An old instance that runs leaves only if a twin has all that it had.
     fn old_leaves(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
-        let runs = |id: &str| before.instances().get(id).is_some_and(|it| it.state == Ec2State::Running);
-        if !runs(&ledger.old) {
+        if !runs(before, &ledger.old) {
             return;
         }
-        let mut twins = before.instances().values().filter(|one| is_twin(one) && runs(&one.id));
+        let mut twins = before.instances().values().filter(|one| is_twin(one) && runs(before, &one.id));
         let has_all = twins.any(|twin| ledger.lacks(before, &twin.id).is_none());
-        let is_unseen = ledger.was_lost_since(sent_at - JUST_BEFORE);
+        let is_unseen = ledger.has_changed_since(sent_at - JUST_BEFORE);
         self.holds(has_all || is_unseen, || {
             format!("{} of {}, and no twin has all that it had", call.action, ledger.old)
         });
+        self.is_not_kept(call, sent_at, ledger);
     }
 
-    /// The address moves to a twin that has proven itself. It moves to no stranger.
-    fn address_moves(&mut self, call: &ApiCall, ledger: &LabLedger, before: &Fleet) {
+    fn old_is_let_out(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
+        if let Some(lab) = &mut self.lab {
+            lab.let_out.extend(call.parameter("TargetGroupArn").map(str::to_owned));
+        }
+        if runs(before, &ledger.old) {
+            self.is_not_kept(call, sent_at, ledger);
+        }
+    }
+
+    /// What the owner wants to keep stays, once that could be seen.
+    fn is_not_kept(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger) {
+        let is_kept = ledger.deeds.keeps_old.is_some_and(|at| at < sent_at - JUST_BEFORE);
+        self.holds(!is_kept, || format!("{} of {}, which its owner keeps", call.action, ledger.old));
+    }
+
+    /// The address moves to a twin that has proven itself. It moves to no stranger, and stays where its owner has put it.
+    fn address_moves(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
         let (to, what) = (call.parameter("InstanceId").unwrap_or_default(), call.parameter("AllocationId"));
         self.holds(what == ledger.address.as_deref(), || format!("moved address {what:?}"));
+        self.address_is_not_his(to, sent_at, ledger, before);
         if to == ledger.old {
             return;
         }
@@ -192,14 +123,40 @@ impl Oracles {
         });
     }
 
-    /// Only the target groups that the old instance was in are touched.
-    fn target_is_registered(&mut self, call: &ApiCall, ledger: &LabLedger) {
+    /// The owner's own move of the address stands, once it could be seen. An old instance that does not run has no use for it.
+    fn address_is_not_his(&mut self, to: &str, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
+        let (Some(address), Some((holder, at))) = (&ledger.address, &ledger.deeds.moved_address) else {
+            return;
+        };
+        let is_there = before.address_holder(address) == Some(holder.as_str()) && to != holder;
+        let is_of_use = *holder != ledger.old || runs(before, holder);
+        self.holds(!is_there || !is_of_use || *at >= sent_at - JUST_BEFORE, || {
+            format!("moved the address to {to}, and its owner has given it to {holder}")
+        });
+    }
+
+    /// Only the target groups that the old instance was in are touched, and of those only what its owner has left as it was.
+    fn target_is_registered(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger) {
         let arn = call.parameter("TargetGroupArn").unwrap_or_default();
         let is_its = ledger.target_groups.iter().any(|known| known == arn);
         self.holds(is_its, || format!("registered in {arn}, where {} was not", ledger.old));
+        let is_seen = |at: &Timestamp| *at < sent_at - JUST_BEFORE;
+        let is_old = call.parameter("Targets.member.1.Id") == Some(ledger.old.as_str());
+        // AWS does not tell who has taken a target out: where we did, too, the owner's wish can't be known.
+        let is_his =
+            is_old && !ledger.let_out.contains(arn) && ledger.deeds.took_out.get(arn).is_some_and(is_seen);
+        self.holds(!is_his, || format!("registered {} in {arn}, and its owner has taken it out", ledger.old));
     }
 
-    /// At rest, one of the two runs and has all, unless EC2 took it after the swap. A person was told of what else is left, by its name.
+    /// A volume is deleted only if a twin was launched with it, and never served.
+    fn volume_goes(&mut self, call: &ApiCall, ledger: &LabLedger, before: &Fleet) {
+        let id = call.parameter("VolumeId").unwrap_or_default();
+        let twin = before.instances().values().find(|one| is_twin(one) && one.volume_id() == id);
+        let is_ours = twin.is_some_and(|twin| !ledger.has_served.contains(&twin.id));
+        self.holds(is_ours, || format!("deleted {id}, which is no volume of a twin without traffic"));
+    }
+
+    /// At rest, one of the two runs and has all, unless EC2 or the owner took it. A person was told of what else is left, by its name.
     pub fn lab_at_rest(&mut self, seen: Seen<'_>) {
         let Some(ledger) = self.lab.clone() else { return };
         let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
@@ -208,13 +165,21 @@ impl Oracles {
             .filter(|one| one.state == Ec2State::Running)
             .map(|one| one.id.as_str())
             .collect();
-        let has_all = |id: &&str| ledger.lacks(seen.fleet, id).is_none();
-        let is_one = running.len() == 1 && running.iter().all(has_all);
         let is_after = ledger.was_lost_since(ledger.held_until - JUST_BEFORE);
         let is_lost = is_after || (!ledger.lost.is_empty() && is_told(&ledger.old));
-        self.holds(is_one || is_lost, || {
-            let lacking: Vec<_> = running.iter().filter_map(|id| ledger.lacks(seen.fleet, id)).collect();
-            format!("at rest {running:?} run; {lacking:?}")
+        let lacks = |id: &str| ledger.lacks_at_rest(seen.fleet, id, is_lost);
+        let is_fine = match running[..] {
+            [] => is_lost || ledger.deeds.ended_old.is_some(),
+            [one] => lacks(one).is_empty(),
+            // The owner has started the old one beside its twin.
+            [one, other] => {
+                ledger.deeds.started_old.is_some() && (lacks(one).is_empty() || lacks(other).is_empty())
+            }
+            _ => false,
+        };
+        self.holds(is_fine, || {
+            let lacking: Vec<_> = running.iter().map(|id| lacks(id)).collect();
+            format!("at rest {running:?} run; they lack {lacking:?}")
         });
         let twins = ledger.pair(seen.fleet).filter(|one| is_twin(one) && one.state.is_alive());
         let twins: Vec<&str> = twins.map(|twin| twin.id.as_str()).collect();
@@ -223,14 +188,36 @@ impl Oracles {
         let own = seen.fleet.own_images();
         let left = own.images.keys().chain(own.snapshots.keys()).find(|id| !is_told(id));
         self.holds(left.is_none(), || format!("at rest {left:?} is left, and nobody was told"));
-        let is_lost_after =
-            |id: &str| ledger.lost.get(id).is_some_and(|at| *at >= ledger.held_until - JUST_BEFORE);
-        for group in seen.fleet.target_groups().values() {
-            let stays = |id: &&String| !running.contains(&id.as_str()) && !is_told(id) && !is_lost_after(id);
+        self.no_volume_is_left(&ledger, seen);
+        // What its owner has stopped or terminated is registered as he left it. So is what he has registered elsewhere.
+        let is_his = |id: &str| id == ledger.old && ledger.deeds.ended_old.is_some();
+        for group in
+            seen.fleet.target_groups().values().filter(|group| ledger.target_groups.contains(&group.arn))
+        {
+            let stays = |id: &&String| {
+                let is_excused = is_told(id) || ledger.was_lost_after(id, JUST_BEFORE) || is_his(id);
+                !running.contains(&id.as_str()) && !is_excused
+            };
             let left = group.targets.keys().find(stays);
             self.holds(left.is_none(), || format!("at rest {left:?} is in {}, and does not run", group.arn));
         }
     }
+
+    /// A volume of a twin is left only if a person was told of it, or if it is its owner's: the twin ended after its swap.
+    fn no_volume_is_left(&mut self, ledger: &LabLedger, seen: Seen<'_>) {
+        let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
+        let is_the_owners = |id: &str| {
+            let twin = id.replacen("vol-", "i-", 1);
+            ledger.was_lost_after(&twin, JUST_BEFORE) || ledger.deeds.asked_for_old.is_some()
+        };
+        let mut ours = seen.fleet.free_volumes().values().filter(|volume| is_marked(&volume.tags));
+        let left = ours.find(|volume| !is_told(&volume.id) && !is_the_owners(&volume.id));
+        self.holds(left.is_none(), || format!("at rest {left:?} is left, and nobody was told"));
+    }
+}
+
+fn runs(fleet: &Fleet, id: &str) -> bool {
+    fleet.instances().get(id).is_some_and(|instance| instance.state == Ec2State::Running)
 }
 
 #[cfg(test)]

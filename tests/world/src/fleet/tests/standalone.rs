@@ -3,15 +3,18 @@
 use jiff::SignedDuration;
 
 use super::{Scene, assert_refused};
-use crate::fleet::{AwsHabits, Ec2State, Fleet, InstanceSpec};
+use crate::fleet::{AwsHabits, Ec2State, Fleet, ImageState, InstanceSpec};
 
 const ADDRESS: &str = "eipalloc-0a000000000000001";
 
 /// An instance with an address, registered in a target group.
 fn lab() -> (Scene, String) {
+    lab_of(&InstanceSpec { has_address: true, target_groups: 1, ..InstanceSpec::default() })
+}
+
+fn lab_of(spec: &InstanceSpec) -> (Scene, String) {
     let now = "2026-11-26T12:00:00Z".parse().unwrap();
-    let spec = InstanceSpec { has_address: true, target_groups: 1 };
-    let fleet = Fleet::with_instance("210987654321", &spec, AwsHabits::default(), now);
+    let fleet = Fleet::with_instance("210987654321", spec, AwsHabits::default(), now);
     let id = fleet.instances().keys().next().unwrap().clone();
     (Scene { fleet, now }, id)
 }
@@ -144,6 +147,47 @@ fn a_pending_image_and_a_snapshot_of_late_may_be_refused() {
     assert_refused(&scene.ec2("DeleteSnapshot", &delete), "InvalidSnapshot.InUse", &own.id);
     scene.wait(1);
     assert_eq!(scene.ec2("DeleteSnapshot", &delete).status, 200);
+}
+
+#[test]
+fn an_image_that_fails_says_why_launches_nothing_and_can_be_deregistered() {
+    let (mut scene, id) = lab();
+    scene.fleet.habits.images_fail = true;
+    let image = [("InstanceId", id.as_str()), ("Name", "disks"), ("NoReboot", "true")];
+    assert_eq!(scene.ec2("CreateImage", &image).status, 200);
+    scene.wait(180);
+    let own = scene.fleet.own_images().images.values().next().unwrap().clone();
+    assert_eq!(own.state, ImageState::Failed);
+    let describe = [("Owner.1", "self"), ("Filter.1.Name", "name"), ("Filter.1.Value.1", "disks")];
+    let told = scene.ec2("DescribeImages", &describe).body;
+    assert!(told.contains("<imageState>failed") && told.contains("<stateReason>"), "{told}");
+    let launch = [
+        ("ImageId", own.id.as_str()),
+        ("InstanceType", "m5.large"),
+        ("SubnetId", "subnet-0a000001"),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+    ];
+    assert_refused(&scene.ec2("RunInstances", &launch), "InvalidAMIID.Unavailable", &own.id);
+    assert_eq!(scene.ec2("DeregisterImage", &[("ImageId", &own.id)]).status, 200);
+    assert_eq!(scene.ec2("DeleteSnapshot", &[("SnapshotId", &own.snapshot_id)]).status, 200);
+}
+
+#[test]
+fn a_volume_outlives_its_instance_if_the_image_says_so() {
+    let (mut scene, id) = lab_of(&InstanceSpec { volume_outlives: true, ..InstanceSpec::default() });
+    let volume = format!("vol-{}", id.trim_start_matches("i-"));
+    let describe = [("Filter.1.Name", "volume-id"), ("Filter.1.Value.1", volume.as_str())];
+    let delete = [("VolumeId", volume.as_str())];
+    assert!(scene.ec2("DescribeVolumes", &describe).body.contains("<deleteOnTermination>false"));
+    assert_refused(&scene.ec2("DeleteVolume", &delete), "VolumeInUse", &id);
+    assert!(scene.fleet.free_volumes().is_empty());
+    scene.ec2("TerminateInstances", &[("InstanceId.1", &id)]);
+    scene.wait(40);
+    let told = scene.ec2("DescribeVolumes", &describe).body;
+    assert!(told.contains("<status>available") && !told.contains(&id), "{told}");
+    assert_eq!(scene.ec2("DeleteVolume", &delete).status, 200);
+    assert_refused(&scene.ec2("DeleteVolume", &delete), "InvalidVolume.NotFound", &volume);
 }
 
 #[test]

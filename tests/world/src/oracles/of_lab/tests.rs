@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::Seen;
+use crate::acts::{Act, LabAct};
 use crate::fault::Plan;
 use crate::fleet::InstanceSpec;
 use crate::mailbox::PublishedMessage;
@@ -19,17 +20,26 @@ const GROUP: &str = "arn:aws:elasticloadbalancing:us-east-1:210987654321:targetg
 const ADDRESS: &str = "eipalloc-0a000000000000001";
 
 fn lab() -> World {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
+    lab_of(false)
+}
+
+fn lab_of(volume_outlives: bool) -> World {
+    let lab = Some(InstanceSpec { has_address: true, target_groups: 1, volume_outlives });
     Scene { lab, ..Scene::default() }.world(Plan::none())
 }
 
 /// Carries a call out, and returns the first promise that is broken.
 fn breaks(world: &mut World, service: &str, body: &str) -> Option<String> {
+    breaks_at(4, world, service, body)
+}
+
+/// Carries a call of this minute out, and returns the first promise that is broken.
+fn breaks_at(minute: i64, world: &mut World, service: &str, body: &str) -> Option<String> {
     let call = ApiCall::parse(service, "us-east-1", None, body.as_bytes()).unwrap();
-    let before = world.fleet.clone();
-    let answer = world.fleet.carry_out(&call, BEGIN + SignedDuration::from_mins(4));
+    let (before, at) = (world.fleet.clone(), BEGIN + SignedDuration::from_mins(minute));
+    let answer = world.fleet.carry_out(&call, at);
     assert_eq!(answer.status, 200, "{answer:?}");
-    world.oracles.after_call_in_lab(&call, &answer, BEGIN + SignedDuration::from_mins(4), &before);
+    world.oracles.after_call_in_lab(&call, &answer, at, &before);
     looks(world)
 }
 
@@ -45,9 +55,11 @@ fn old(world: &World) -> String {
 
 /// A twin that runs and is registered nowhere.
 fn twin(world: &mut World) -> String {
-    let body = "Action=RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId=ami-1&ClientToken=t\
+    let body = "Action=RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId=ami-0a000001&ClientToken=t\
                 &SubnetId=subnet-0a000001&InstanceMarketOptions.MarketType=spot&TagSpecification.1.ResourceType=instance\
-                &TagSpecification.1.Tag.1.Key=ManagedBy&TagSpecification.1.Tag.1.Value=SpotOptimizer";
+                &TagSpecification.1.Tag.1.Key=ManagedBy&TagSpecification.1.Tag.1.Value=SpotOptimizer\
+                &TagSpecification.2.ResourceType=volume&TagSpecification.2.Tag.1.Key=ManagedBy\
+                &TagSpecification.2.Tag.1.Value=SpotOptimizer";
     let call = ApiCall::parse("ec2", "us-east-1", None, body.as_bytes()).unwrap();
     assert_eq!(world.fleet.carry_out(&call, BEGIN).status, 200);
     world.fleet.pass(BEGIN + SignedDuration::from_mins(3));
@@ -189,4 +201,142 @@ fn an_image_that_is_left_is_one_that_a_person_was_told_of() {
     let message = own.images.keys().chain(own.snapshots.keys()).cloned().collect();
     world.mailbox.messages.push(PublishedMessage { subject: None, message, at: BEGIN });
     assert_eq!(at_rest(&mut world), None);
+}
+
+/// Once the twin with the address is dead, the old instance must still serve in its target group.
+#[test]
+fn a_loss_excuses_what_it_has_taken_and_nothing_else() {
+    later();
+    let mut world = lab();
+    let dead = has_taken_over(&mut world);
+    world.fleet.instance_dies(&dead, BEGIN + SignedDuration::from_mins(5));
+    assert_eq!(looks(&mut world), None, "the address was with the dead");
+    let leave = target("DeregisterTargets", &old(&world));
+    let told = breaks_at(6, &mut world, "elasticloadbalancing", &leave).unwrap();
+    assert!(told.contains("nor a twin is healthy"), "{told}");
+}
+
+#[test]
+fn a_loss_excuses_what_a_call_takes_whose_caller_could_not_see_it() {
+    later();
+    let mut world = lab();
+    let dead = has_taken_over(&mut world);
+    world.fleet.instance_dies(&dead, BEGIN + SignedDuration::from_mins(5));
+    assert_eq!(looks(&mut world), None);
+    let leave = target("DeregisterTargets", &old(&world));
+    assert_eq!(breaks_at(5, &mut world, "elasticloadbalancing", &leave), None);
+}
+
+#[test]
+fn what_somebody_has_again_is_excused_no_longer() {
+    later();
+    let mut world = lab();
+    let dead = has_taken_over(&mut world);
+    world.fleet.instance_dies(&dead, BEGIN + SignedDuration::from_mins(5));
+    assert_eq!(looks(&mut world), None);
+    let to_old = address_to(&old(&world));
+    assert_eq!(breaks_at(6, &mut world, "ec2", &to_old), None);
+    world.fleet.owner_moves_address(ADDRESS, Some(&dead));
+    assert!(looks(&mut world).unwrap().contains("does not run"));
+}
+
+#[test]
+fn an_owner_who_keeps_the_old_instance_is_heard_once_that_could_be_seen() {
+    later();
+    let stop = |minute| {
+        let mut world = lab();
+        has_taken_over(&mut world);
+        world.befalls(Act::OwnerOfInstance(LabAct::OptsOldOut));
+        let old = old(&world);
+        breaks_at(minute, &mut world, "ec2", &of("StopInstances", &old))
+    };
+    assert_eq!(stop(5), None);
+    assert!(stop(6).unwrap().ends_with("which its owner keeps"));
+}
+
+#[test]
+fn an_address_stays_where_its_owner_has_put_it() {
+    later();
+    let mut world = lab();
+    let twin = has_taken_over(&mut world);
+    world.befalls(Act::OwnerOfInstance(LabAct::MovesAddress));
+    assert_eq!(looks(&mut world), None);
+    let told = breaks_at(6, &mut world, "ec2", &address_to(&twin)).unwrap();
+    assert!(told.contains("its owner has given it to"), "{told}");
+}
+
+#[test]
+fn a_target_that_its_owner_has_taken_out_stays_out() {
+    later();
+    let mut world = lab();
+    world.befalls(Act::OwnerOfInstance(LabAct::TakesOldOut));
+    assert_eq!(looks(&mut world), None);
+    let back = target("RegisterTargets", &old(&world));
+    let told = breaks_at(6, &mut world, "elasticloadbalancing", &back).unwrap();
+    assert!(told.ends_with("its owner has taken it out"), "{told}");
+}
+
+#[test]
+fn nobody_must_serve_once_the_owner_has_stopped_the_old_instance() {
+    later();
+    let mut world = lab();
+    world.befalls(Act::OwnerOfInstance(LabAct::StopsOld));
+    assert_eq!((looks(&mut world), at_rest(&mut world)), (None, None));
+    let mut world = lab();
+    let stop = of("StopInstances", &old(&world));
+    assert!(breaks(&mut world, "ec2", &stop).is_some(), "ours is another matter");
+}
+
+#[test]
+fn two_may_run_if_the_owner_has_started_the_old_one() {
+    later();
+    let mut world = lab();
+    has_taken_over(&mut world);
+    let leave = target("DeregisterTargets", &old(&world));
+    assert_eq!(breaks(&mut world, "elasticloadbalancing", &leave), None);
+    let stop = of("StopInstances", &old(&world));
+    assert_eq!(breaks(&mut world, "ec2", &stop), None);
+    world.fleet.pass(BEGIN + SignedDuration::from_mins(7));
+    world.befalls(Act::OwnerOfInstance(LabAct::StartsOld));
+    world.fleet.pass(BEGIN + SignedDuration::from_mins(9));
+    assert_eq!(at_rest(&mut world), None);
+}
+
+/// Lets a twin die whose volume outlives it, and deletes the volume.
+fn deletes_volume_of_twin(world: &mut World, twin: &str) -> Option<String> {
+    world.fleet.instance_dies(twin, BEGIN + SignedDuration::from_mins(5));
+    world.fleet.pass(BEGIN + SignedDuration::from_mins(6));
+    let volume = twin.replacen("i-", "vol-", 1);
+    assert!(world.fleet.free_volumes().contains_key(&volume));
+    breaks_at(6, world, "ec2", &format!("Action=DeleteVolume&VolumeId={volume}"))
+}
+
+#[test]
+fn the_volume_of_a_twin_is_deleted_only_if_it_never_served() {
+    later();
+    let mut world = lab_of(true);
+    let unused = twin(&mut world);
+    assert_eq!(deletes_volume_of_twin(&mut world, &unused), None);
+    let mut world = lab_of(true);
+    let served = twin(&mut world);
+    assert_eq!(breaks(&mut world, "elasticloadbalancing", &target("RegisterTargets", &served)), None);
+    world.fleet.pass(BEGIN + SignedDuration::from_mins(5));
+    assert_eq!(looks(&mut world), None);
+    let told = deletes_volume_of_twin(&mut world, &served).unwrap();
+    assert!(told.contains("which is no volume of a twin without traffic"), "{told}");
+}
+
+#[test]
+fn a_volume_that_only_bears_the_tags_is_not_deleted_and_a_person_is_told_of_it() {
+    let mut world = lab();
+    let copied = twin(&mut world);
+    let copy = world.fleet.owner_copies_volume(&copied, BEGIN).unwrap();
+    world.fleet.instance_dies(&copied, BEGIN + SignedDuration::from_mins(4));
+    assert!(at_rest(&mut world).unwrap().contains("is left, and nobody was told"));
+    world.oracles.broken = None;
+    let message = format!("volume {copy} was left alone");
+    world.mailbox.messages.push(PublishedMessage { subject: None, message, at: BEGIN });
+    assert_eq!(at_rest(&mut world), None);
+    let deletes = format!("Action=DeleteVolume&VolumeId={copy}");
+    assert!(breaks(&mut world, "ec2", &deletes).unwrap().starts_with("deleted vol-"));
 }

@@ -1,0 +1,368 @@
+//! The swap of a stand-alone instance beside the acts of its owner, with an image that fails, and with volumes that outlive
+//! their instances; and an owner who asks for the old instance to come back.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holds::{first_call_by, holds, last_call, play_or_tell};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use spot_world::acts::{Act, LabAct};
+use spot_world::campaign::{Findings, all, all_that, is_full};
+use spot_world::chronicle::SentCall;
+use spot_world::fault::{Fault, Plan};
+use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
+use spot_world::history::Ended;
+use spot_world::machine::Outcome;
+use spot_world::scene::{Happening, Scene};
+use spot_world::virtual_time::{BEGIN, now};
+
+/// The status checks of the twin have not passed at this second.
+const TWIN_BOOTS: u64 = 100;
+/// The old instance drains at this second.
+const OLD_DRAINS: u64 = 230;
+/// The swap is over at this second.
+const SWAP_IS_OVER: u64 = 900;
+
+fn with_image(scene: Scene) -> Scene {
+    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
+    Scene { input, ..scene }
+}
+
+fn with_outliving_volumes() -> Scene {
+    let lab = InstanceSpec { has_address: true, target_groups: 1, volume_outlives: true };
+    Scene { lab: Some(lab), ..Scene::default() }
+}
+
+/// Lets the owner act at these seconds.
+fn acts(scene: Scene, acts: &[(u64, LabAct)]) -> Ended {
+    let acts = acts.iter().map(|(at, act)| (*at, Act::OwnerOfInstance(*act))).collect();
+    play_or_tell(&Scene { acts, ..scene }, Plan::none())
+}
+
+fn output<'a>(ended: &'a Ended, execution: &str) -> &'a Value {
+    match &ended.executions[execution] {
+        Outcome::Succeeded(output) => output,
+        other => panic!("{execution}: {other:?}"),
+    }
+}
+
+fn assert_ends(ended: &Ended, execution: &str, outcome: &str, reason: &Value) {
+    let output = output(ended, execution);
+    assert_eq!((&output["outcome"], &output["reason"]), (&json!(outcome), reason), "{output}");
+}
+
+fn old() -> String {
+    Scene::of_instance().first_instance()
+}
+
+fn alive(ended: &Ended) -> Vec<&str> {
+    let alive = ended.world.fleet.instances().values().filter(|it| it.state.is_alive());
+    alive.map(|it| it.id.as_str()).collect()
+}
+
+fn holder(ended: &Ended) -> Option<&str> {
+    ended.world.fleet.addresses().values().next()?.instance_id.as_deref()
+}
+
+/// Returns the first target group of the beginning that the instance is not healthy in.
+fn unhealthy_in(ended: &Ended, id: &str) -> Option<String> {
+    let fleet = &ended.world.fleet;
+    let groups = fleet.target_groups().keys().filter(|arn| arn.contains("/lab-"));
+    groups.cloned().find(|arn| !fleet.is_healthy_in(std::slice::from_ref(arn), id))
+}
+
+/// Says why the old instance is not alone, with all that it had, or what is left beside it.
+fn why_not_untouched(ended: &Ended) -> Result<(), String> {
+    let (old, own) = (old(), ended.world.fleet.own_images());
+    if alive(ended) != [old.as_str()] {
+        return Err(format!("{:?} are alive", alive(ended)));
+    }
+    if holder(ended) != Some(old.as_str()) {
+        return Err(format!("the address is with {:?}", holder(ended)));
+    }
+    if let Some(group) = unhealthy_in(ended, &old) {
+        return Err(format!("the old instance is not healthy in {group}"));
+    }
+    let is_clean = own.images.is_empty() && own.snapshots.is_empty();
+    if is_clean { Ok(()) } else { Err(format!("{own:?} is left")) }
+}
+
+fn assert_untouched(ended: &Ended) {
+    assert_eq!(why_not_untouched(ended), Ok(()), "{}", ended.world.chronicle);
+}
+
+/// Asserts that a twin runs, with the address and healthy, and returns it.
+fn assert_twin_serves(ended: &Ended) -> &str {
+    let instances = ended.world.fleet.instances();
+    let twins: Vec<_> = instances.values().filter(|it| it.is_spot() && it.state.is_alive()).collect();
+    let [twin] = twins[..] else { panic!("{twins:?}\n{}", ended.world.chronicle) };
+    assert_eq!(unhealthy_in(ended, &twin.id), None);
+    &twin.id
+}
+
+fn is_told(ended: &Ended, of: &str) -> bool {
+    ended.world.mailbox.messages.iter().any(|told| told.message.contains(of))
+}
+
+/// Plays one in so many faults at those calls of the history without one that this is about.
+fn faults_at(
+    scene: &Scene,
+    n: usize,
+    first: &BTreeMap<usize, Fault>,
+    is_meant: impl Fn(&SentCall) -> bool,
+    demand: impl Fn(&Ended) -> Result<(), String> + Sync,
+) -> Findings {
+    let calls = play_or_tell(scene, Plan::At(first.clone())).world.chronicle.calls;
+    let meant = calls.iter().enumerate().filter(|(_, call)| is_meant(call));
+    let pairs = meant.flat_map(|(number, call)| {
+        let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
+        faults.map(move |fault| (number, fault)).collect::<Vec<_>>()
+    });
+    let plan = |pair| (Plan::At(first.clone().into_iter().chain([pair]).collect()), 1);
+    let plans: Vec<_> = pairs.step_by(if is_full() { 1 } else { n }).map(plan).collect();
+    all_that(scene, &plans, demand)
+}
+
+fn whose_image_fails() -> Scene {
+    let habits = AwsHabits { images_fail: true, ..AwsHabits::default() };
+    with_image(Scene { habits, ..Scene::of_instance() })
+}
+
+#[test]
+fn an_image_that_fails_leaves_the_old_instance_as_it_was_and_a_person_knows() {
+    let ended = play_or_tell(&whose_image_fails(), Plan::none());
+    assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("IMAGE_FAILED"));
+    assert_untouched(&ended);
+    assert!(is_told(&ended, &old()) && is_told(&ended, "ami-1"), "{:?}", ended.world.mailbox.messages);
+    assert!(ended.world.chronicle.calls.iter().all(|call| call.action != "RunInstances"));
+}
+
+#[test]
+fn an_image_that_fails_leaves_the_old_instance_as_it_was_whatever_fails_beside_it() {
+    holds(Ok(faults_at(&whose_image_fails(), 120, &BTreeMap::new(), |_| true, why_not_untouched)));
+}
+
+fn volumes(ended: &Ended) -> Vec<&str> {
+    ended.world.fleet.free_volumes().keys().map(String::as_str).collect()
+}
+
+/// A twin that never passes its status checks.
+fn whose_twin_is_ill(scene: Scene) -> Scene {
+    let habits = AwsHabits { passes_checks_after: SignedDuration::from_hours(9), ..AwsHabits::default() };
+    Scene { habits, ..scene }
+}
+
+#[test]
+fn the_volume_of_a_twin_that_never_served_goes_with_it() {
+    for scene in [with_outliving_volumes(), with_image(with_outliving_volumes())] {
+        let ended = play_or_tell(&whose_twin_is_ill(scene), Plan::none());
+        assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("NEWCOMER_UNHEALTHY"));
+        assert!(ended.world.chronicle.calls.iter().any(|call| call.action == "DeleteVolume"));
+        assert_eq!(volumes(&ended), [""; 0]);
+        assert_untouched(&ended);
+    }
+}
+
+#[test]
+fn the_volume_of_a_twin_that_had_begun_to_serve_stays_and_a_person_knows() {
+    let habits = AwsHabits { turns_healthy_after: SignedDuration::from_hours(9), ..AwsHabits::default() };
+    let ended = play_or_tell(&Scene { habits, ..with_outliving_volumes() }, Plan::none());
+    assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("NEWCOMER_NOT_SERVING"));
+    let [left] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
+    assert!(is_told(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
+}
+
+/// A backup policy of the account makes a volume with all tags of the twin's.
+#[test]
+fn a_volume_that_only_bears_the_tag_of_the_swap_is_left_alone_and_a_person_knows() {
+    let copies: Happening = |world| {
+        let twin = world.fleet.instances().keys().next_back().cloned().unwrap_or_default();
+        world.fleet.owner_copies_volume(&twin, now());
+    };
+    let happenings = vec![(Duration::from_secs(TWIN_BOOTS), copies)];
+    let scene = Scene { happenings, ..whose_twin_is_ill(with_outliving_volumes()) };
+    let ended = play_or_tell(&scene, Plan::none());
+    let [copy] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
+    assert!(is_told(&ended, copy), "{copy}: {:?}", ended.world.mailbox.messages);
+}
+
+#[test]
+fn the_volume_of_an_old_instance_that_is_terminated_is_its_owner_s() {
+    let settings = BTreeMap::from([("lab_old_instance".to_owned(), json!("terminate"))]);
+    let ended = play_or_tell(&Scene { settings, ..with_image(with_outliving_volumes()) }, Plan::none());
+    assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+    assert_twin_serves(&ended);
+    assert_eq!(volumes(&ended), [old().replacen("i-", "vol-", 1)]);
+}
+
+#[test]
+fn the_way_back_of_a_twin_whose_volume_outlives_it_survives_faults_at_its_calls() {
+    let scene = with_outliving_volumes();
+    let stopped = BTreeMap::from([(last_call(&scene, "RunInstances"), Fault::StoppedAfter)]);
+    let is_meant = |call: &SentCall| call.by.starts_with("Reconciler") && !call.action.contains("Publish");
+    let demand = |ended: &Ended| {
+        let left = volumes(ended);
+        if left.is_empty() { why_not_untouched(ended) } else { Err(format!("{left:?} is left")) }
+    };
+    holds(Ok(faults_at(&scene, 120, &stopped, is_meant, demand)));
+}
+
+const AGAINST_THE_SWAP: [LabAct; 4] = [
+    LabAct::ProtectsOldFromStop,
+    LabAct::ProtectsOldFromTermination,
+    LabAct::OptsOldOut,
+    LabAct::RegistersOldElsewhere,
+];
+
+#[test]
+fn an_owner_who_speaks_against_it_has_the_swap_undone_also_while_the_old_instance_drains() {
+    let moments = [OLD_DRAINS, OLD_DRAINS, OLD_DRAINS, OLD_DRAINS, TWIN_BOOTS];
+    for (act, at) in AGAINST_THE_SWAP.into_iter().cycle().zip(moments) {
+        let ended = acts(Scene::of_instance(), &[(at, act)]);
+        assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
+        assert_untouched(&ended);
+    }
+}
+
+/// The tag is an order to the loop, and none to a run that is under way.
+#[test]
+fn an_instance_that_leaves_the_loop_during_its_swap_is_swapped() {
+    let enabled = "spot-optimizer:enabled";
+    let enrols = (1, LabAct::TagsOld(enabled, "true"));
+    for act in [LabAct::TagsOld(enabled, "false"), LabAct::UntagsOld(enabled)] {
+        let ended = acts(Scene::of_instance(), &[enrols, (TWIN_BOOTS, act)]);
+        assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+        assert_twin_serves(&ended);
+    }
+}
+
+#[test]
+fn an_address_that_its_owner_gives_back_to_the_old_instance_has_the_swap_undone() {
+    let ended = acts(Scene::of_instance(), &[(OLD_DRAINS, LabAct::GivesAddressToOld)]);
+    assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
+    assert_untouched(&ended);
+}
+
+#[test]
+fn an_address_that_its_owner_gives_to_another_instance_stays_there() {
+    for (at, outcome) in [(TWIN_BOOTS, "ROLLED_BACK"), (OLD_DRAINS, "SWAPPED")] {
+        let ended = acts(Scene::of_instance(), &[(at, LabAct::MovesAddress)]);
+        assert_eq!(output(&ended, "by-hand")["outcome"], json!(outcome));
+        let serving = alive(&ended);
+        assert!(serving.len() == 1 && !serving.contains(&holder(&ended).unwrap_or_default()), "{serving:?}");
+        assert_eq!(unhealthy_in(&ended, serving[0]), None);
+    }
+}
+
+#[test]
+fn a_target_that_its_owner_takes_out_before_the_twin_serves_has_the_swap_undone_and_stays_out() {
+    let ended = acts(Scene::of_instance(), &[(TWIN_BOOTS, LabAct::TakesOldOut)]);
+    assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
+    assert_eq!((alive(&ended), holder(&ended)), (vec![old().as_str()], Some(old().as_str())));
+    assert!(ended.world.fleet.target_groups().values().all(|group| group.targets.is_empty()));
+}
+
+#[test]
+fn an_old_instance_that_its_owner_stops_is_not_replaced_before_its_twin_serves() {
+    let ended = acts(Scene::of_instance(), &[(TWIN_BOOTS, LabAct::StopsOld)]);
+    assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
+    assert_eq!(alive(&ended), [""; 0]);
+    assert_eq!(ended.world.fleet.instances()[&old()].state, Ec2State::Stopped);
+    let ended = acts(Scene::of_instance(), &[(OLD_DRAINS, LabAct::StopsOld)]);
+    assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+    assert_eq!(holder(&ended), Some(assert_twin_serves(&ended)));
+}
+
+#[test]
+fn a_twin_takes_over_from_an_old_instance_that_its_owner_terminates() {
+    for at in [TWIN_BOOTS, OLD_DRAINS] {
+        let ended = acts(Scene::of_instance(), &[(at, LabAct::TerminatesOld)]);
+        assert_eq!(holder(&ended), Some(assert_twin_serves(&ended)), "{}", ended.world.chronicle);
+    }
+}
+
+#[test]
+fn an_old_instance_that_its_owner_starts_after_the_swap_runs_beside_its_twin() {
+    let ended = acts(Scene::of_instance(), &[(SWAP_IS_OVER, LabAct::StartsOld)]);
+    assert_eq!(ended.world.fleet.instances()[&old()].state, Ec2State::Running);
+    assert_eq!(holder(&ended), Some(assert_twin_serves(&ended)));
+}
+
+/// Plays one in so many of the acts, each beside each call.
+fn beside_calls(scene: &Scene, n: usize, acts: &[LabAct]) -> Findings {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls.len();
+    let each = acts
+        .iter()
+        .flat_map(|act| (0..calls).map(move |number| (Plan::ActAt(number, Act::OwnerOfInstance(*act)), 1)));
+    all(scene, &each.step_by(if is_full() { 1 } else { n }).collect::<Vec<_>>())
+}
+
+#[test]
+fn an_owner_may_act_beside_the_calls_of_a_swap() {
+    let acts = [
+        LabAct::StopsOld,
+        LabAct::StartsOld,
+        LabAct::TerminatesOld,
+        LabAct::GivesAddressToOld,
+        LabAct::MovesAddress,
+        LabAct::TakesOldOut,
+        LabAct::TagsOld("spot-optimizer:enabled", "false"),
+        LabAct::AsksForOld,
+    ];
+    holds(Ok(beside_calls(&Scene::of_instance(), 97, &[&acts[..], &AGAINST_THE_SWAP].concat())));
+}
+
+#[test]
+fn an_owner_may_act_beside_the_calls_of_a_swap_that_terminates_the_old_instance() {
+    let settings = BTreeMap::from([("lab_old_instance".to_owned(), json!("terminate"))]);
+    let scene = Scene { settings, ..with_image(Scene::of_instance()) };
+    let acts = [LabAct::StopsOld, LabAct::TerminatesOld, LabAct::ProtectsOldFromTermination];
+    holds(Ok(beside_calls(&scene, 97, &acts)));
+}
+
+fn asks_for_old() -> Scene {
+    let acts = vec![(SWAP_IS_OVER, Act::OwnerOfInstance(LabAct::AsksForOld))];
+    Scene { acts, ..Scene::of_instance() }
+}
+
+#[test]
+fn an_old_instance_comes_back_if_its_owner_asks_for_it() {
+    let ended = play_or_tell(&asks_for_old(), Plan::none());
+    assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+    assert_ends(&ended, "bring-back", "BROUGHT_BACK", &Value::Null);
+    assert_untouched(&ended);
+}
+
+#[test]
+fn an_old_instance_comes_back_after_its_twin_has_died() {
+    let mut scene = asks_for_old();
+    scene.acts.push((SWAP_IS_OVER - 100, Act::NewcomerDies));
+    let ended = play_or_tell(&scene, Plan::none());
+    assert_ends(&ended, "bring-back", "BROUGHT_BACK", &Value::Null);
+    assert_untouched(&ended);
+}
+
+/// Nothing has replaced it yet.
+#[test]
+fn an_old_instance_does_not_come_back_from_a_swap_that_is_under_way() {
+    let first = first_call_by(&Scene::of_instance(), "WaitForHealth");
+    let act = Act::OwnerOfInstance(LabAct::AsksForOld);
+    let ended = play_or_tell(&Scene::of_instance(), Plan::ActAt(first, act));
+    assert_ends(&ended, "bring-back", "REFUSED", &json!("INSTANCE_CHANGED"));
+    assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+}
+
+#[test]
+fn an_old_instance_comes_back_or_its_twin_serves_whatever_fails() {
+    let asked_at: Timestamp = BEGIN + SignedDuration::from_secs(SWAP_IS_OVER.cast_signed());
+    let either = |ended: &Ended| match why_not_untouched(ended) {
+        Err(why) if holder(ended) == Some(old().as_str()) || alive(ended).len() != 1 => Err(why),
+        _ => Ok(()),
+    };
+    holds(Ok(faults_at(&asks_for_old(), 120, &BTreeMap::new(), |call| call.at >= asked_at, either)));
+}
