@@ -30,7 +30,7 @@ fn a_payload_of_the_swap_of_a_node_is_read_or_refused_by_its_field() {
 
 #[test]
 fn a_payload_of_the_swap_of_an_instance_is_read_or_refused_by_its_field() {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
+    let lab = Some(InstanceSpec { has_address: true, target_groups: 1, ..InstanceSpec::default() });
     each_step_reads_or_refuses(&Scene { lab, ..Scene::default() }, 6, 60);
 }
 
