@@ -14,6 +14,7 @@ use crate::wire::{ApiAnswer, ApiCall, Service};
 
 mod before_call;
 mod claims;
+mod inheritance;
 mod loop_runs;
 mod notices;
 mod of_lab;
@@ -217,6 +218,7 @@ impl Oracles {
             }
             Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => {
                 self.after_launch(sent_at, before, seen.fleet);
+                self.after_inheritance(before, seen.fleet);
             }
             _ => {}
         }

@@ -48,7 +48,12 @@ fn launch() -> ApiCall {
         ("InstanceMarketOptions.MarketType", "spot"),
         ("InstanceType", "m5.large"),
         ("ImageId", "ami-1"),
-        ("ClientToken", "token"),
+        ("ClientToken", "i-00000000000000002-1795000000000-0"),
+        ("TagSpecification.1.ResourceType", "instance"),
+        ("TagSpecification.1.Tag.1.Key", "ManagedBy"),
+        ("TagSpecification.1.Tag.1.Value", "SpotOptimizer"),
+        ("TagSpecification.1.Tag.2.Key", "spot-optimizer:swap"),
+        ("TagSpecification.1.Tag.2.Value", "i-00000000000000002-1795000000000"),
         ("SubnetId", "subnet-0a000001"),
         ("MinCount", "1"),
         ("MaxCount", "1"),
@@ -97,6 +102,15 @@ fn a_launch_into_a_poisoned_pool_breaks_a_promise_unless_the_gate_may_not_have_s
     let mut elsewhere = world_of(1);
     elsewhere.oracles.poisoned.insert("us-east-1#use1-az2#m5.large".to_owned(), long_ago);
     assert_eq!(breaks(&mut elsewhere, &launch()), None);
+}
+
+#[test]
+fn a_launch_without_a_tag_of_what_it_replaces_breaks_a_promise() {
+    let mut world = world_of(1);
+    let old = world.fleet.serving("web").first().map(|id| (*id).to_owned()).unwrap();
+    assert_eq!(old, "i-00000000000000002");
+    world.fleet.tag_instance(&old, "team", Some("payments"));
+    assert!(breaks(&mut world, &launch()).unwrap().contains("without its tag"));
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! What an instance of ours bears from its launch: the tags of the instance that it replaces, our mark and its swap.
+
+use std::collections::BTreeMap;
+
+use super::Oracles;
+use crate::fleet::{Ec2Instance, Fleet};
+
+const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
+/// The tag that names the swap. Each swap has its own.
+const SWAP_TAG: &str = "spot-optimizer:swap";
+
+type Tags = BTreeMap<String, String>;
+
+/// Returns the swap that a ClientToken of ours names, and the instance that the swap replaces. A token is
+/// `<instance>-<milliseconds>-<attempt>`.
+pub(super) fn swap_of(token: &str) -> Option<(&str, &str)> {
+    let (swap, _attempt) = token.rsplit_once('-')?;
+    let (old, _began) = swap.rsplit_once('-')?;
+    old.starts_with("i-").then_some((swap, old))
+}
+
+/// Returns the instances that a call has launched.
+pub(super) fn launched<'a>(before: &Fleet, after: &'a Fleet) -> impl Iterator<Item = &'a Ec2Instance> {
+    after.instances().values().filter(move |instance| !before.instances().contains_key(&instance.id))
+}
+
+impl Oracles {
+    /// Asks what must hold after a launch of ours. A swap to Spot or to On-Demand inherits alike. In a LAB, EC2 takes one set of
+    /// tags for the volumes, too.
+    pub(super) fn after_inheritance(&mut self, before: &Fleet, after: &Fleet) {
+        for newcomer in launched(before, after) {
+            let Some((swap, old)) = swap_of(&newcomer.client_token) else {
+                self.holds(false, || {
+                    format!("{} was launched with ClientToken {:?}", newcomer.id, newcomer.client_token)
+                });
+                continue;
+            };
+            // EC2 forgets an instance that has ended.
+            let Some(old) = before.instances().get(old) else { continue };
+            let lacking = lacking_tag(&old.tags, &newcomer.tags, swap);
+            self.holds(lacking.is_none(), || {
+                format!("{} replaces {} without its tag {lacking:?}", newcomer.id, old.id)
+            });
+            if self.lab.is_some() {
+                let lacking = lacking_tag(&old.volume_tags, &newcomer.volume_tags, swap);
+                self.holds(lacking.is_none(), || {
+                    format!("the volume of {} lacks the tag {lacking:?} of that of {}", newcomer.id, old.id)
+                });
+            }
+        }
+    }
+}
+
+/// Returns the first tag that a replacement in this swap should have, and has not.
+fn lacking_tag(old: &Tags, new: &Tags, swap: &str) -> Option<(String, String)> {
+    let is_inherited = |key: &str| !key.starts_with("aws:") && ![MANAGED_BY.0, SWAP_TAG].contains(&key);
+    let inherited = old.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let wanted = inherited.filter(|(key, _)| is_inherited(key)).chain([MANAGED_BY, (SWAP_TAG, swap)]);
+    let mut missing = wanted.filter(|(key, value)| new.get(*key).map(String::as_str) != Some(*value));
+    missing.next().map(|(key, value)| (key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags<const N: usize>(tags: [(&str, &str); N]) -> Tags {
+        tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn a_replacement_lacks_what_the_old_one_had_and_what_marks_it() {
+        let old = tags([("team", "web"), ("aws:autoscaling:groupName", "web"), ("ManagedBy", "terraform")]);
+        let ours = [("ManagedBy", "SpotOptimizer"), (SWAP_TAG, "i-2-7")];
+        let missing = |new: &Tags| lacking_tag(&old, new, "i-2-7").map(|(key, _)| key);
+        assert_eq!(missing(&tags([("team", "web"), ours[0], ours[1]])), None);
+        assert_eq!(missing(&tags([ours[0], ours[1]])).as_deref(), Some("team"));
+        assert_eq!(missing(&tags([("team", "api"), ours[0], ours[1]])).as_deref(), Some("team"));
+        assert_eq!(missing(&tags([("team", "web"), ours[1]])).as_deref(), Some("ManagedBy"));
+        let of_another = (SWAP_TAG, "i-2-6");
+        assert_eq!(missing(&tags([("team", "web"), ours[0], of_another])).as_deref(), Some(SWAP_TAG));
+    }
+
+    #[test]
+    fn a_token_names_swap_and_old_instance() {
+        assert_eq!(swap_of("i-0a-17-3"), Some(("i-0a-17", "i-0a")));
+        assert_eq!(swap_of("i-0a-17-d3"), Some(("i-0a-17", "i-0a")));
+        for foreign in ["", "token", "fleet-7", "i-0a-17"] {
+            assert_eq!(swap_of(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What is launched, and where: a newcomer bears the tags of the instance that it replaces.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use std::time::Duration;
+
+use holds::{holds, play_or_tell};
+use serde_json::json;
+use spot_world::campaign::{Selection, one_in_of};
+use spot_world::fault::Plan;
+use spot_world::fleet::{Ec2Instance, GroupSpec, InstanceSpec};
+use spot_world::history::Ended;
+use spot_world::scene::{Happening, Scene};
+
+/// The tags of a group, which it puts on its members.
+const OF_GROUP: [(&str, &str); 2] = [("team", "payments"), ("Name", "web")];
+
+fn tagged_group() -> Scene {
+    let tags = OF_GROUP.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    Scene { group: GroupSpec { tags, ..GroupSpec::default() }, ..Scene::default() }
+}
+
+/// A person tags each instance that there is at the beginning.
+fn tagged(scene: Scene) -> Scene {
+    let tags: Happening = |world| {
+        let ids: Vec<String> = world.fleet.instances().keys().cloned().collect();
+        for id in ids {
+            world.fleet.tag_instance(&id, "cost-center", Some("7"));
+            world.fleet.tag_instance(&id, "ManagedBy", Some("a-person"));
+        }
+    };
+    Scene { happenings: vec![(Duration::ZERO, tags)], ..scene }
+}
+
+fn newcomer(ended: &Ended) -> Ec2Instance {
+    let launched = ended.world.fleet.instances().values().find(|instance| instance.is_spot());
+    launched.cloned().unwrap_or_else(|| panic!("nothing was launched:\n{}", ended.world.chronicle))
+}
+
+fn has(instance: &Ec2Instance, (key, value): (&str, &str)) -> bool {
+    instance.tags.get(key).is_some_and(|has| has == value)
+}
+
+#[test]
+fn a_newcomer_bears_the_tags_of_the_group_and_of_the_old_instance() {
+    let newcomer = newcomer(&play_or_tell(&tagged(tagged_group()), Plan::none()));
+    for tag in OF_GROUP.into_iter().chain([("cost-center", "7"), ("ManagedBy", "SpotOptimizer")]) {
+        assert!(has(&newcomer, tag), "{tag:?}: {newcomer:?}");
+    }
+}
+
+#[test]
+fn a_newcomer_bears_its_tags_whatever_befalls_its_launch() {
+    let selection = Selection::of_environment().or_calls(&["Launch ec2:RunInstances"]);
+    holds(one_in_of(2, &tagged(tagged_group()), 1, &selection));
+}
+
+#[test]
+fn a_twin_bears_the_tags_of_the_instance_and_its_volume_those_of_ours() {
+    for captures_image in [false, true] {
+        let lab = Some(InstanceSpec { has_address: true, target_groups: 0 });
+        let input = [("capture_image".to_owned(), json!(captures_image))].into();
+        let twin = newcomer(&play_or_tell(&tagged(Scene { lab, input, ..Scene::default() }), Plan::none()));
+        for tag in [("Name", "lab"), ("cost-center", "7"), ("ManagedBy", "SpotOptimizer")] {
+            assert!(has(&twin, tag), "{tag:?}: {twin:?}");
+        }
+        assert!(twin.volume_tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer"), "{twin:?}");
+    }
+}
