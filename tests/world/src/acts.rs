@@ -64,6 +64,8 @@ pub enum Act {
     CapacityIsShort(usize),
     /// EC2 has capacity again.
     CapacityIsBack,
+    /// Every Spot price rises to the On-Demand price of its type. EC2 takes no more.
+    SpotPricesRise,
     /// The health checks of the target groups fail for a member.
     TargetTurnsUnhealthy(usize),
     /// They pass again, for all members.
@@ -119,6 +121,7 @@ impl World {
             (Act::GroupRebalances, _) => self.group_rebalances(&name),
             (Act::CapacityIsShort(zone), _) => self.capacity_is_short(zone),
             (Act::CapacityIsBack, _) => self.fleet.accept_launches(),
+            (Act::SpotPricesRise, _) => self.fleet.spot_prices_rise(),
             (Act::TargetsTurnHealthy, _) => self.targets_turn_healthy(&name),
             (Act::OwnerOfInstance(act), _) => self.owner_of_instance_acts(act),
             (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),

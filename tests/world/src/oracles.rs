@@ -19,6 +19,7 @@ mod loop_runs;
 mod notices;
 mod of_lab;
 mod of_nodes;
+mod prices;
 
 pub use before_call::Marks;
 pub use notices::Notices;
@@ -90,6 +91,8 @@ pub struct Oracles {
     pub lab: Option<LabLedger>,
     /// Since when nodes are cordoned, by name.
     cordoned: BTreeMap<String, Timestamp>,
+    /// What Spot has cost, and when EC2 has told it.
+    spot_prices: prices::SpotPrices,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -127,6 +130,7 @@ impl Oracles {
             notices: Notices::default(),
             lab: None,
             cordoned: BTreeMap::new(),
+            spot_prices: prices::SpotPrices::of(fleet),
         }
     }
 
@@ -173,6 +177,7 @@ impl Oracles {
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
         self.marks.look(seen.fleet);
+        self.spot_prices.look(seen.fleet);
         self.look_at_lab(seen);
         for (name, group) in seen.fleet.groups() {
             let Some(wish) = self.wishes.get(name).cloned() else { continue };
@@ -219,6 +224,7 @@ impl Oracles {
             Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => {
                 self.after_launch(sent_at, before, seen.fleet);
                 self.after_inheritance(before, seen.fleet);
+                self.after_purchase(sent_at, before, seen.fleet);
             }
             _ => {}
         }

@@ -140,6 +140,17 @@ impl Fleet {
     pub fn accept_launches(&mut self) {
         self.refusals.clear();
     }
+
+    /// Lets Spot cost as much as On-Demand from now on.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-history.html>
+    pub fn spot_prices_rise(&mut self) {
+        let catalog = self.catalog_mut();
+        for ((kind, _), usd) in &mut catalog.spot {
+            if let Some(on_demand) = catalog.on_demand.get(kind) {
+                *usd = *on_demand;
+            }
+        }
+    }
 }
 
 /// The actions of the owner of a group, and of its scaling policies. A false result means that AWS refuses.

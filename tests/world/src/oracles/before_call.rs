@@ -109,11 +109,14 @@ impl Oracles {
         }
     }
 
-    /// Notes an answer of the risk table to a function with its phase.
+    /// Notes an answer of the risk table to a function with its phase, and one that tells Spot prices.
     pub fn after_read(&mut self, call: &ApiCall, by: &str, answer: &ApiAnswer) {
         let is_gate = call.action == "BatchGetItem" && call.json()["RequestItems"].get(POOL_RISK).is_some();
         if is_gate && answer.status == 200 {
             self.marks.gate_answered.insert(by.to_owned(), now());
+        }
+        if call.action == "DescribeSpotPriceHistory" && answer.status == 200 {
+            self.spot_prices.are_told();
         }
     }
 
