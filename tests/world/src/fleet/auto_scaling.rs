@@ -89,6 +89,7 @@ impl Fleet {
         xml.texts("TerminationPolicies", "member", ["Default"]);
         xml.text("NewInstancesProtectedFromScaleIn", group.protects_new_members);
         xml.optional("DefaultInstanceWarmup", group.warm_up_seconds);
+        xml.elements(&group.shows_besides);
     }
 
     fn launch_source(&self, xml: &mut Xml, group: &AutoScalingGroup) {

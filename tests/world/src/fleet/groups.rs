@@ -139,6 +139,8 @@ pub struct AutoScalingGroup {
     pub placement_group: Option<String>,
     /// `Delete in progress`
     pub is_being_deleted: bool,
+    /// More elements of its description, as XML: the world shows them, and plays nothing of them.
+    pub shows_besides: String,
 }
 
 impl AutoScalingGroup {

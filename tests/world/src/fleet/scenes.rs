@@ -114,6 +114,7 @@ impl Fleet {
             warm_up_seconds: None,
             placement_group: None,
             is_being_deleted: false,
+            shows_besides: String::new(),
         };
         self.groups.insert(spec.name.clone(), group);
         for (number, zone) in (0..spec.size).zip(zones.iter().cycle()) {

@@ -16,6 +16,11 @@ impl Xml {
         self.within(name, |xml| xml.0.push_str(&escape(&value.to_string())));
     }
 
+    /// Writes elements that are XML already.
+    pub(super) fn elements(&mut self, xml: &str) {
+        self.0.push_str(xml);
+    }
+
     pub(super) fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(name, value);
