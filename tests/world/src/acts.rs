@@ -66,6 +66,8 @@ pub enum Act {
     CapacityIsBack,
     /// Every Spot price rises to the On-Demand price of its type. EC2 takes no more.
     SpotPricesRise,
+    /// Somebody else marks what is theirs with the tags of the swap in progress: instances, and images in a LAB account.
+    TagsAreForged,
     /// The health checks of the target groups fail for a member.
     TargetTurnsUnhealthy(usize),
     /// They pass again, for all members.
@@ -122,6 +124,7 @@ impl World {
             (Act::CapacityIsShort(zone), _) => self.capacity_is_short(zone),
             (Act::CapacityIsBack, _) => self.fleet.accept_launches(),
             (Act::SpotPricesRise, _) => self.fleet.spot_prices_rise(),
+            (Act::TagsAreForged, _) => self.tags_are_forged(),
             (Act::TargetsTurnHealthy, _) => self.targets_turn_healthy(&name),
             (Act::OwnerOfInstance(act), _) => self.owner_of_instance_acts(act),
             (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),
@@ -163,6 +166,7 @@ impl World {
     fn newcomer(&self) -> Option<String> {
         let ours = |instance: &&Ec2Instance| {
             instance.state.is_alive()
+                && !instance.is_a_strangers()
                 && instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer")
         };
         let newest = self.fleet.instances().values().filter(ours).max_by_key(|instance| instance.launched_at);

@@ -25,6 +25,7 @@ mod scenes;
 mod sizes;
 mod standalone;
 mod stops;
+mod strangers;
 mod volumes;
 mod xml;
 

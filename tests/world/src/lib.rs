@@ -10,6 +10,7 @@ pub mod excuses;
 pub mod executions;
 pub mod fault;
 pub mod fleet;
+mod forgeries;
 pub mod history;
 pub mod lambda;
 pub mod machine;

@@ -20,6 +20,7 @@ mod notices;
 mod of_lab;
 mod of_nodes;
 mod prices;
+mod provenance;
 
 pub use before_call::Marks;
 pub use notices::Notices;
@@ -77,7 +78,7 @@ pub struct Oracles {
     /// What MaxSize was before a change of the owner that a call of ours may have overwritten, by group: the call says
     /// which, and not how many more.
     raced_max: BTreeMap<String, u32>,
-    /// Instances that an owner has taken for himself.
+    /// What is an owner's or a stranger's alone: instances, images and snapshots.
     owners: BTreeSet<String>,
     /// Stage and revision of the journal that was last written, by row and swap.
     journals: BTreeMap<(String, String), (usize, u64)>,
@@ -93,6 +94,8 @@ pub struct Oracles {
     cordoned: BTreeMap<String, Timestamp>,
     /// What Spot has cost, and when EC2 has told it.
     spot_prices: prices::SpotPrices,
+    /// What we have launched, made and replaced.
+    provenance: provenance::Provenance,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -131,6 +134,7 @@ impl Oracles {
             lab: None,
             cordoned: BTreeMap::new(),
             spot_prices: prices::SpotPrices::of(fleet),
+            provenance: provenance::Provenance::default(),
         }
     }
 
@@ -150,9 +154,9 @@ impl Oracles {
         self.earlier.push((group.to_owned(), now(), before));
     }
 
-    /// An owner has taken an instance for himself.
-    pub fn is_the_owners(&mut self, instance: &str) {
-        self.owners.insert(instance.to_owned());
+    /// An owner or a stranger has something for himself: an instance, an image or a snapshot.
+    pub fn is_the_owners(&mut self, id: &str) {
+        self.owners.insert(id.to_owned());
     }
 
     /// Returns the fewest members that the owner has asked for since then.
@@ -216,6 +220,9 @@ impl Oracles {
             self.members_stay(&call.action, name, sent_at, before, seen.fleet);
         }
         self.after_call_in_lab(call, answer, sent_at, before);
+        if answer.status == 200 {
+            self.after_claim(call, before, seen.fleet);
+        }
         match call.service {
             Service::DynamoDb => {
                 self.after_write(seen.tables);

@@ -88,11 +88,26 @@ impl Fleet {
         if instance.state.is_ending() {
             return Err(ApiError::new("IncorrectState", format!("instance {source} has ended")));
         }
-        let keeps_volume = instance.keeps_volume;
         if let Some(taken) = self.own_images.images.values().find(|image| image.name == name) {
             let text = format!("AMI name {name} is already in use by AMI {}", taken.id);
             return Err(ApiError::new("InvalidAMIName.Duplicate", text));
         }
+        let tags = (tags_for(call, "image"), tags_for(call, "snapshot"));
+        let (id, _) = self.make_image(source, name, tags, now);
+        let mut xml = Xml::default();
+        xml.text("imageId", id);
+        Ok(xml)
+    }
+
+    /// Makes an image and its snapshot, each with its tags. Returns their ids.
+    pub fn make_image(
+        &mut self,
+        source: &str,
+        name: &str,
+        (of_image, of_snapshot): (BTreeMap<String, String>, BTreeMap<String, String>),
+        now: Timestamp,
+    ) -> (String, String) {
+        let keeps_volume = self.instances.get(source).is_some_and(|instance| instance.keeps_volume);
         self.counter += 1;
         let (id, snapshot_id) =
             (format!("ami-1{:016x}", self.counter), format!("snap-{:017x}", self.counter));
@@ -102,24 +117,22 @@ impl Fleet {
             description: format!("Created by CreateImage({source}) for {id}"),
             started_at: now,
             completes_at: now + self.habits.images_after,
-            tags: tags_for(call, "snapshot"),
+            tags: of_snapshot,
         };
         let image = OwnImage {
             id: id.clone(),
             name: name.to_owned(),
             source_instance_id: source.to_owned(),
             snapshot_id: snapshot_id.clone(),
-            tags: tags_for(call, "image"),
+            tags: of_image,
             state: ImageState::Pending,
             keeps_volume,
         };
-        self.own_images.snapshots.insert(snapshot_id, snapshot);
+        self.own_images.snapshots.insert(snapshot_id.clone(), snapshot);
         self.own_images.images.insert(id.clone(), image);
         self.own_images.known.push(id.clone());
         self.at(now + self.habits.images_after, DueChange::ImageIsMade(id.clone()));
-        let mut xml = Xml::default();
-        xml.text("imageId", id);
-        Ok(xml)
+        (id, snapshot_id)
     }
 
     pub(super) fn snapshot_goes(&mut self, id: &str) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Oracles, POOL_RISK, Seen};
-use crate::fleet::{Fleet, LifecycleState};
+use crate::fleet::{Ec2Instance, Fleet, LifecycleState};
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall};
 use crate::world::{is_enrolled, is_read};
@@ -215,7 +215,8 @@ fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Itera
 }
 
 pub(super) fn is_ours(fleet: &Fleet, id: &str) -> bool {
-    let instance = fleet.instances().get(id).filter(|instance| instance.state.is_alive());
+    let is_alive = |it: &&Ec2Instance| it.state.is_alive() && !it.is_a_strangers();
+    let instance = fleet.instances().get(id).filter(is_alive);
     instance.is_some_and(|instance| instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer"))
 }
 

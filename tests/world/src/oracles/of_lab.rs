@@ -186,7 +186,8 @@ impl Oracles {
         let is_fine = twins.len() <= 1 || twins.iter().all(|id| is_told(id));
         self.holds(is_fine, || format!("at rest there are twins {twins:?}"));
         let own = seen.fleet.own_images();
-        let left = own.images.keys().chain(own.snapshots.keys()).find(|id| !is_told(id));
+        let mut made = own.images.keys().chain(own.snapshots.keys());
+        let left = made.find(|id| !is_told(id) && !self.owners.contains(*id)).cloned();
         self.holds(left.is_none(), || format!("at rest {left:?} is left, and nobody was told"));
         self.no_volume_is_left(&ledger, seen);
         // What its owner has stopped or terminated is registered as he left it. So is what he has registered elsewhere.

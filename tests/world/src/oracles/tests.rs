@@ -11,9 +11,12 @@ use crate::world::World;
 
 const SENT: Timestamp = BEGIN;
 
+/// A group whose members a swap replaces.
 fn world_of(size: u32) -> World {
-    Scene { group: GroupSpec { size, max: size, ..GroupSpec::default() }, ..Scene::default() }
-        .world(Plan::none())
+    let group = GroupSpec { size, max: size, ..GroupSpec::default() };
+    let mut world = Scene { group, ..Scene::default() }.world(Plan::none());
+    world.oracles.provenance.replaced.extend(world.fleet.instances().keys().cloned());
+    world
 }
 
 fn call(service: &str, action: &str, parameters: &[(&str, &str)]) -> ApiCall {
@@ -69,6 +72,16 @@ fn a_call_that_takes_a_member_breaks_a_promise() {
         breaks(&mut world, &detach).unwrap(),
         "DetachInstances left 1 of 2 serving members of web; 2 must, 0 died or were taken just before"
     );
+}
+
+#[test]
+fn a_call_that_takes_what_no_swap_is_about_breaks_a_promise_whatever_its_tags_say() {
+    let mut world = world_of(1);
+    world.tags_are_forged();
+    let stranger = world.fleet.instances().values().find(|instance| instance.is_a_strangers());
+    let id = stranger.map(|stranger| stranger.id.clone()).unwrap();
+    let terminate = call("ec2", "TerminateInstances", &[("InstanceId.1", id.as_str())]);
+    assert!(breaks(&mut world, &terminate).unwrap().contains("neither launched nor replaced"));
 }
 
 #[test]

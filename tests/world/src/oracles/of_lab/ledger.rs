@@ -217,7 +217,7 @@ impl LabLedger {
 }
 
 pub(super) fn is_twin(instance: &Ec2Instance) -> bool {
-    instance.is_spot() && is_marked(&instance.tags)
+    instance.is_spot() && !instance.is_a_strangers() && is_marked(&instance.tags)
 }
 
 /// Returns true for the tags of what a swap has made.

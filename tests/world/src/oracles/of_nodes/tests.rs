@@ -15,9 +15,13 @@ use crate::virtual_time;
 use crate::wire::ApiCall;
 use crate::world::World;
 
+/// Two nodes that a swap replaces.
 fn two_nodes() -> World {
     let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
-    Scene { group, nodes: Some(ClusterSpec::default()), ..Scene::default() }.world(Plan::none())
+    let scene = Scene { group, nodes: Some(ClusterSpec::default()), ..Scene::default() };
+    let mut world = scene.world(Plan::none());
+    world.oracles.provenance.replaced.extend(world.fleet.instances().keys().cloned());
+    world
 }
 
 /// Carries a call out, and returns the first promise that is broken.

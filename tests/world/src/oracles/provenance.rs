@@ -1,0 +1,90 @@
+//! Whose things our calls take: those that we have launched or made, those that a launch of ours replaces, and those that
+//! EC2 takes back anyway, with the extra members of an answer to its notice. Tags say nothing here.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Oracles;
+use super::before_call::leaving;
+use super::inheritance::{launched, swap_of};
+use crate::fleet::{Ec2Instance, Ec2State, Fleet};
+use crate::virtual_time::now;
+use crate::wire::ApiCall;
+
+/// The time from the members that an answer knows to the effect of its raise.
+const RAISE_LANDS_WITHIN: SignedDuration = SignedDuration::from_mins(2);
+
+/// What calls of ours have made in this history, by id.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Provenance {
+    /// Instances, images and their snapshots.
+    made: BTreeSet<String>,
+    /// The instances that launches of ours replace.
+    pub(super) replaced: BTreeSet<String>,
+    /// The time of the first answer to a notice that has raised desired: what the group has launched since is extra, once it
+    /// has replaced the doomed member by itself.
+    raised_at: Option<Timestamp>,
+}
+
+impl Provenance {
+    /// Returns true for a member that its group has launched since an answer raised desired.
+    fn is_extra(&self, instance: &Ec2Instance, fleet: &Fleet) -> bool {
+        let is_since = self.raised_at.is_some_and(|at| instance.launched_at >= at - RAISE_LANDS_WITHIN);
+        is_since && fleet.groups().values().any(|group| group.member(&instance.id).is_some())
+    }
+}
+
+impl Oracles {
+    /// Notes what a call of ours has made, and asks what must hold of what it takes, joins or deletes.
+    pub(super) fn after_claim(&mut self, call: &ApiCall, before: &Fleet, after: &Fleet) {
+        match call.action.as_str() {
+            "RunInstances" => {
+                for newcomer in launched(before, after) {
+                    let old = swap_of(&newcomer.client_token).map(|(_, old)| old.to_owned());
+                    self.provenance.replaced.extend(old);
+                    self.provenance.made.insert(newcomer.id.clone());
+                }
+            }
+            "CreateImage" => {
+                let (was, is) = (before.own_images(), after.own_images());
+                let images = is.images.keys().filter(|id| !was.images.contains_key(*id));
+                let snapshots = is.snapshots.keys().filter(|id| !was.snapshots.contains_key(*id));
+                self.provenance.made.extend(images.chain(snapshots).cloned());
+            }
+            "SetDesiredCapacity" => {
+                self.provenance.raised_at.get_or_insert_with(now);
+            }
+            "DeregisterImage" => self.is_made(call, "ImageId"),
+            "DeleteSnapshot" => self.is_made(call, "SnapshotId"),
+            "AttachInstances" => self.are_of_a_swap(call, &texts(&call.list("InstanceIds")), before),
+            "StopInstances" => self.are_of_a_swap(call, &texts(&call.list("InstanceId")), before),
+            _ => self.are_of_a_swap(call, &leaving(call), before),
+        }
+    }
+
+    fn is_made(&mut self, call: &ApiCall, parameter: &str) {
+        let id = call.parameter(parameter).unwrap_or_default();
+        let is_ours = self.provenance.made.contains(id);
+        self.holds(is_ours, || format!("{} of {id}, which no call of ours has made", call.action));
+    }
+
+    /// An instance that is ending already, or that EC2 takes back, may leave: the responder answers for it.
+    fn are_of_a_swap(&mut self, call: &ApiCall, ids: &[String], before: &Fleet) {
+        for id in ids {
+            let known = before.instances().get(id);
+            let is_over =
+                known.is_none_or(|one| matches!(one.state, Ec2State::ShuttingDown | Ec2State::Terminated));
+            let Provenance { made, replaced, .. } = &self.provenance;
+            let is_extra = known.is_some_and(|one| self.provenance.is_extra(one, before));
+            let is_of_a_swap = made.contains(id) || replaced.contains(id) || is_extra;
+            self.holds(is_of_a_swap || is_over || before.is_taken_back(id), || {
+                format!("{} of {id}, which we have neither launched nor replaced", call.action)
+            });
+        }
+    }
+}
+
+fn texts(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(|id| (*id).to_owned()).collect()
+}
