@@ -14,6 +14,7 @@ use crate::wire::{ApiAnswer, ApiCall, Service};
 
 mod before_call;
 mod claims;
+mod deaths;
 mod inheritance;
 mod loop_runs;
 mod notices;
@@ -96,6 +97,8 @@ pub struct Oracles {
     spot_prices: prices::SpotPrices,
     /// What we have launched, made and replaced.
     provenance: provenance::Provenance,
+    /// The dead instances that a look before a departure has shown.
+    seen_dead: BTreeSet<String>,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -135,6 +138,7 @@ impl Oracles {
             cordoned: BTreeMap::new(),
             spot_prices: prices::SpotPrices::of(fleet),
             provenance: provenance::Provenance::default(),
+            seen_dead: BTreeSet::new(),
         }
     }
 

@@ -139,6 +139,9 @@ impl World {
             self.oracles.is_not_played(&format!("the world has no such {}: {}", call.action, answer.body));
         }
         self.oracles.after_read(call, self.chronicle.by(number), &answer);
+        if let Some(sent) = self.chronicle.calls.get(number).filter(|sent| sent.fault.is_none()) {
+            self.oracles.after_look(call, &sent.by, &answer, &self.fleet);
+        }
         if call.service == Service::StepFunctions {
             self.oracles.look_at_runs(&self.executions);
         }

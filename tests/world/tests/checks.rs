@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, Selection, all, selected};
+use spot_world::chronicle::SentCall;
 use spot_world::executions::CLUSTER_SWAP;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook, PoolRefusal};
@@ -270,7 +271,11 @@ fn an_on_demand_newcomer_that_has_died_replaces_nobody() {
     let ended = without_a_fault(&scene);
     assert!(!is_on_spot(&ended));
     let calls = ended.world.chronicle.calls;
-    let of_retirement = (0..calls.len()).filter(|number| calls[*number].by.ends_with("RetireOld"));
+    let is_before = |call: &SentCall| {
+        let is_look = call.by.ends_with("WaitForInService") && call.action == "DescribeInstances";
+        is_look || call.by.ends_with("RetireOld")
+    };
+    let of_retirement = (0..calls.len()).filter(|number| is_before(&calls[*number]));
     let plans: Vec<_> = of_retirement.map(|number| (Plan::ActAt(number, Act::NewcomerDies), 1)).collect();
     assert!(!plans.is_empty());
     holds(&all(&scene, &plans));

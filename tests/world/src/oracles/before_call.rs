@@ -105,6 +105,7 @@ impl Oracles {
         {
             for id in leaving(call) {
                 self.before_departure(call, &id, seen.fleet);
+                self.before_retirement(call, by, &id, seen.fleet);
             }
         }
     }
