@@ -221,7 +221,7 @@ impl Oracles {
     ) {
         for name in seen.fleet.groups().keys() {
             self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
-            self.members_stay(&call.action, name, sent_at, before, seen.fleet);
+            self.members_stay(call, name, sent_at, before, seen.fleet);
         }
         self.after_call_in_lab(call, answer, sent_at, before);
         if answer.status == 200 {
@@ -264,15 +264,24 @@ impl Oracles {
 
     /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave, and no swap has to make up
     /// for a member whose health checks fail.
-    fn members_stay(&mut self, action: &str, name: &str, sent_at: Timestamp, before: &Fleet, after: &Fleet) {
+    fn members_stay(
+        &mut self,
+        call: &ApiCall,
+        name: &str,
+        sent_at: Timestamp,
+        before: &Fleet,
+        after: &Fleet,
+    ) {
         let lasting =
             |fleet: &Fleet| fleet.serving(name).into_iter().filter(|id| !fleet.is_taken_back(id)).count();
         let (were, are) = (lasting(before), lasting(after));
         let asked = self.asked_since(name, sent_at - JUST_BEFORE);
         let unseen = self.excuses.losses_since(name, sent_at - JUST_BEFORE);
-        let ill = self.marks.fallen_ill(after, name)
+        let leaving = before_call::leaving(call);
+        let ill = self.marks.fallen_ill(after, name, &leaving)
             + self.marks.noticed_since(before, name, sent_at - JUST_BEFORE);
         self.holds(are >= were || are + unseen + ill >= asked, || {
+            let action = &call.action;
             format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died or were taken just before")
         });
         let fewer = before.serving(name).len().saturating_sub(after.serving(name).len());
@@ -369,22 +378,6 @@ impl Oracles {
         self.notices_at_rest(seen.tables);
         for row in seen.tables.items(SWAPS) {
             self.holds(!row.contains_key("lease_owner"), || format!("at rest a lease is held: {row:?}"));
-        }
-    }
-
-    /// An instance that is left is one that a person was told of by its id.
-    fn no_instance_is_left(&mut self, seen: Seen<'_>) {
-        let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
-        let is_member = |id: &str| seen.fleet.groups().values().any(|group| group.member(id).is_some());
-        let ours =
-            |tags: &BTreeMap<String, String>| tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer");
-        for (id, instance) in seen.fleet.instances() {
-            let is_kept = is_member(id) || self.owners.contains(id);
-            let is_left = ours(&instance.tags) || self.marks.was_detached(id);
-            let is_stray = instance.state.is_alive() && is_left && !is_kept;
-            self.holds(!is_stray || is_told(id), || {
-                format!("at rest {id} runs, is ours to end, and is in no group")
-            });
         }
     }
 }

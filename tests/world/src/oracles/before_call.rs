@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::deaths::newcomer_of;
 use super::{Oracles, POOL_RISK, Seen};
 use crate::fleet::{Ec2Instance, Fleet, LifecycleState};
 use crate::virtual_time::now;
@@ -17,6 +18,8 @@ const PROOF_LASTS: SignedDuration = SignedDuration::from_secs(16);
 const SEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// No answer of the risk table is old, so that only a lost call delays what a step does about it.
 const POISON_SEEN_AFTER: SignedDuration = SignedDuration::from_secs(40);
+/// The longest time from the last look at the newcomer's targets to the departure of the old instance, with all repetitions.
+const ILL_SEEN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
 
 /// Since when something has been so.
@@ -36,6 +39,8 @@ pub struct Marks {
     detached: BTreeSet<String>,
     /// Members that have served at some time.
     has_served: BTreeSet<String>,
+    /// Members that fail the health checks of a target group.
+    ill: BTreeMap<String, Timestamp>,
     /// Groups that are not enrolled in the loop.
     not_enrolled: BTreeMap<String, Timestamp>,
 }
@@ -57,11 +62,20 @@ impl Marks {
         renew(&mut self.marked, marked.cloned());
         let serving = fleet.groups().keys().flat_map(|name| fleet.serving(name));
         self.has_served.extend(serving.map(str::to_owned));
+        let ill = fleet.groups().keys().flat_map(|name| fleet.unhealthy_members(name));
+        renew(&mut self.ill, ill.map(str::to_owned));
     }
 
-    /// Returns how many members have served and fail their health checks now. A newcomer that was never healthy is none.
-    pub(super) fn fallen_ill(&self, fleet: &Fleet, group: &str) -> usize {
-        fleet.unhealthy_members(group).into_iter().filter(|id| self.has_served.contains(*id)).count()
+    /// Returns how many members have served and fail their health checks now, as some of the group leave. A newcomer that was never
+    /// healthy is none, and neither is one that has long been ill as what it replaces leaves.
+    pub(super) fn fallen_ill(&self, fleet: &Fleet, group: &str, leaving: &[String]) -> usize {
+        let replaces = |id: &str| {
+            leaving.iter().filter_map(|old| newcomer_of(fleet, old)).any(|newcomer| newcomer.id == id)
+        };
+        let is_old = |at: &Timestamp| now().duration_since(*at) > ILL_SEEN_AFTER;
+        let is_seen = |id: &str| replaces(id) && self.ill.get(id).is_some_and(is_old);
+        let ill = fleet.unhealthy_members(group).into_iter();
+        ill.filter(|id| self.has_served.contains(*id) && !is_seen(id)).count()
     }
 
     /// Returns how many members of a group EC2 has marked for termination since then: nobody can have seen it.
@@ -168,7 +182,7 @@ impl Oracles {
             };
             let warm: Vec<&str> = fleet.serving(name).into_iter().filter(is_warm).collect();
             let rest = warm.iter().filter(|member| **member != id).count();
-            let excused = self.excuses.of(name) + self.marks.fallen_ill(fleet, name);
+            let excused = self.excuses.of(name) + self.marks.fallen_ill(fleet, name, &[id.to_owned()]);
             let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
             let is_enough = rest + excused >= asked.min(warm.len());
             self.holds(is_enough, || {

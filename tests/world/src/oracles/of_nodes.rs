@@ -141,7 +141,8 @@ impl Oracles {
                 WorkloadKind::ReplicaSet | WorkloadKind::StatefulSet => workload.replicas,
             };
             let serving = cluster.serving(&workload.name);
-            self.holds(serving >= wanted || !seen.mailbox.messages.is_empty(), || {
+            let is_known = is_told(&workload.name) || seen.fleet.instances().keys().any(|id| is_told(id));
+            self.holds(serving >= wanted || is_known, || {
                 format!("at rest {serving} pods of {} serve of {wanted}", workload.name)
             });
         }
@@ -150,7 +151,7 @@ impl Oracles {
 
 fn is_on_dead_node(pod: &ClusterPod, cluster: &Cluster) -> bool {
     let node = pod.node.as_ref().and_then(|name| cluster.nodes().get(name));
-    node.is_some_and(|node| !node.has_kubelet() || !node.is_ready())
+    node.is_some_and(|node| !node.has_kubelet())
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Whose things our calls take: those that we have launched or made, those that a launch of ours replaces, and those that
 //! EC2 takes back anyway, with the extra members of an answer to its notice. Tags say nothing here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Oracles;
 use super::before_call::leaving;
 use super::inheritance::{launched, swap_of};
+use super::{Oracles, Seen};
 use crate::fleet::{Ec2Instance, Ec2State, Fleet};
 use crate::virtual_time::now;
 use crate::wire::ApiCall;
@@ -80,6 +80,22 @@ impl Oracles {
             let is_of_a_swap = made.contains(id) || replaced.contains(id) || is_extra;
             self.holds(is_of_a_swap || is_over || before.is_taken_back(id), || {
                 format!("{} of {id}, which we have neither launched nor replaced", call.action)
+            });
+        }
+    }
+
+    /// An instance that is left is one that a person was told of by its id.
+    pub(super) fn no_instance_is_left(&mut self, seen: Seen<'_>) {
+        let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
+        let is_member = |id: &str| seen.fleet.groups().values().any(|group| group.member(id).is_some());
+        let ours =
+            |tags: &BTreeMap<String, String>| tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer");
+        for (id, instance) in seen.fleet.instances() {
+            let is_kept = is_member(id) || self.owners.contains(id);
+            let is_left = ours(&instance.tags) || self.marks.was_detached(id);
+            let is_stray = instance.state.is_alive() && is_left && !is_kept;
+            self.holds(!is_stray || is_told(id), || {
+                format!("at rest {id} runs, is ours to end, and is in no group")
             });
         }
     }

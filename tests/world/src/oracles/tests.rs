@@ -2,18 +2,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::*;
 use crate::fault::Plan;
 use crate::fleet::GroupSpec;
 use crate::scene::Scene;
-use crate::virtual_time::BEGIN;
+use crate::virtual_time::{self, BEGIN};
 use crate::world::World;
 
 const SENT: Timestamp = BEGIN;
 
 /// A group whose members a swap replaces.
 fn world_of(size: u32) -> World {
-    let group = GroupSpec { size, max: size, ..GroupSpec::default() };
+    world_with(GroupSpec { size, max: size, ..GroupSpec::default() })
+}
+
+fn world_with(group: GroupSpec) -> World {
     let mut world = Scene { group, ..Scene::default() }.world(Plan::none());
     world.oracles.provenance.replaced.extend(world.fleet.instances().keys().cloned());
     world
@@ -101,6 +106,33 @@ fn a_member_that_dies_is_excused_and_a_second_one_that_we_take_is_not() {
     assert_eq!(world.oracles.broken, None);
     let detach = detach(&world);
     assert!(breaks(&mut world, &detach).unwrap().starts_with("DetachInstances left 1 of 2 serving members"));
+}
+
+/// A group of one behind a load balancer, with a newcomer that serves, too. Returns the newcomer's id.
+fn one_and_its_newcomer() -> (World, String) {
+    let mut world = world_with(GroupSpec { max: 2, ..GroupSpec::full_behind_load_balancer() });
+    assert_eq!(breaks(&mut world, &launch()), None);
+    world.fleet.pass(SENT + SignedDuration::from_mins(3));
+    let id = world.fleet.instances().keys().next_back().cloned().unwrap();
+    let parameters = [("AutoScalingGroupName", "web"), ("InstanceIds.member.1", id.as_str())];
+    assert_eq!(breaks(&mut world, &call("autoscaling", "AttachInstances", &parameters)), None);
+    world.fleet.pass(SENT + SignedDuration::from_mins(6));
+    world.passes();
+    assert_eq!(world.fleet.serving("web").len(), 2);
+    (world, id)
+}
+
+#[test]
+fn a_newcomer_that_has_long_been_ill_excuses_no_departure() {
+    for (minutes, is_broken) in [(1, false), (6, true)] {
+        virtual_time::begin();
+        let (mut world, newcomer) = one_and_its_newcomer();
+        world.fleet.set_target_health(&newcomer, false);
+        world.passes();
+        virtual_time::skip(Duration::from_mins(minutes));
+        let detach = detach(&world);
+        assert_eq!(breaks(&mut world, &detach).is_some(), is_broken, "{minutes}");
+    }
 }
 
 #[test]
