@@ -62,7 +62,7 @@ fn a_newcomer_bears_its_tags_whatever_befalls_its_launch() {
 #[test]
 fn a_twin_bears_the_tags_of_the_instance_and_its_volume_those_of_ours() {
     for captures_image in [false, true] {
-        let lab = Some(InstanceSpec { has_address: true, target_groups: 0 });
+        let lab = Some(InstanceSpec { has_address: true, ..InstanceSpec::default() });
         let input = [("capture_image".to_owned(), json!(captures_image))].into();
         let twin = newcomer(&play_or_tell(&tagged(Scene { lab, input, ..Scene::default() }), Plan::none()));
         for tag in [("Name", "lab"), ("cost-center", "7"), ("ManagedBy", "SpotOptimizer")] {
