@@ -166,6 +166,7 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
         prices: Prices::default(),
         not_cheaper: String::new(),
         holds: BTreeSet::new(),
+        addresses: BTreeSet::new(),
         subnet_id,
         tags: instance.tags,
     })

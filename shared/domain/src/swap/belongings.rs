@@ -111,6 +111,19 @@ impl Belongings {
     /// Returns what a replacement launched from `given` would not have, in words.
     #[must_use]
     pub fn irreproducible(&self, given: &Given, image_devices: &BTreeSet<String>) -> Option<String> {
+        if let Some(why) = self.given_by_no_launch() {
+            return Some(why);
+        }
+        if let Some(volume) = self.unexplained(given).find(|v| !image_devices.contains(&v.device)) {
+            let (id, device) = (&volume.id, &volume.device);
+            return Some(format!("volume {id} at {device} is in neither its template nor its image"));
+        }
+        self.interfaces.iter().find_map(|i| foreign(i, given))
+    }
+
+    /// Returns what a replacement would not have, whatever it is launched from, in words.
+    #[must_use]
+    pub fn given_by_no_launch(&self) -> Option<String> {
         if let Some(address) = self.kept_address() {
             return Some(address);
         }
@@ -119,15 +132,17 @@ impl Belongings {
                 "its source/destination check is off: routes point at its network interface".to_owned(),
             );
         }
-        if let Some(volume) = self.unexplained(given).find(|v| !image_devices.contains(&v.device)) {
-            let (id, device) = (&volume.id, &volume.device);
-            return Some(format!("volume {id} at {device} is in neither its template nor its image"));
-        }
         if let Some(group) = &self.by_address_in {
             return Some(format!("target group {group} has it by its private address"));
         }
-        self.interfaces.iter().find_map(|i| foreign(i, given)).or_else(|| self.other.clone())
+        // A template that asks for more than one address per interface is refused as a whole.
+        let has_more = |i: &&Interface| i.private_addresses > 1 || i.has_prefixes;
+        self.interfaces.iter().find(has_more).map(more_addresses).or_else(|| self.other.clone())
     }
+}
+
+fn more_addresses(interface: &Interface) -> String {
+    format!("network interface {} has more private addresses than its template asks for", interface.id)
 }
 
 fn foreign(interface: &Interface, given: &Given) -> Option<String> {
@@ -137,10 +152,8 @@ fn foreign(interface: &Interface, given: &Given) -> Option<String> {
     if !is_given {
         return Some(format!("network interface {id} is not in its template"));
     }
-    // A template that asks for more than one address per interface is refused as a whole.
     let more_ipv6 = interface.ipv6_addresses > given.ipv6_addresses.max(1); // a subnet may assign one
-    (interface.private_addresses > 1 || more_ipv6 || interface.has_prefixes)
-        .then(|| format!("network interface {id} has more private addresses than its template asks for"))
+    more_ipv6.then(|| more_addresses(interface))
 }
 
 /// Returns why the tags of a replacement would not fit, in words.

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::risk::pool::Pool;
 use crate::settings::Settings;
 use crate::swap::asked::Asked;
-use crate::swap::belongings::{Given, too_many_tags};
+use crate::swap::belongings::{Belongings, Given, too_many_tags};
 use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::swap::market::Market;
@@ -204,6 +204,8 @@ fn candidate(
     let subnet_id = subnet(view, instance)?;
     reproducible(view, member, instance, tags, kind)?;
     let pools = pools(view, instance, tags, settings)?;
+    // The pods of a node bring and take along what it has.
+    let own = (kind == MemberKind::Plain).then_some(&instance.belongings);
     Ok(Candidate {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
@@ -214,7 +216,8 @@ fn candidate(
         billed_as: instance.billed_as(),
         prices: Prices::default(),
         not_cheaper: String::new(),
-        holds: if kind == MemberKind::Plain { instance.belongings.ids() } else { BTreeSet::new() },
+        holds: own.map(Belongings::ids).unwrap_or_default(),
+        addresses: own.map(|own| own.addresses.clone()).unwrap_or_default(),
         subnet_id,
         tags: instance.tags.clone(),
     })
@@ -228,6 +231,11 @@ pub(crate) fn unwilling(group: &Group, instance: &Instance, settings: &Settings)
     if instance.state != InstanceState::Running {
         return Err((Reason::NotInService, "EC2 says that it is not running".to_owned()));
     }
+    bound_elsewhere(group, instance)
+}
+
+/// Refuses a member that another service owns, or whose kind stands against a swap.
+fn bound_elsewhere(group: &Group, instance: &Instance) -> Result<(), Why> {
     if let Some(operator) = &instance.operator {
         return Err((Reason::ManagedElsewhere, format!("operated by {operator}")));
     }

@@ -165,6 +165,7 @@ mod tests {
             prices: Prices::default(),
             not_cheaper: String::new(),
             holds: BTreeSet::new(),
+            addresses: BTreeSet::new(),
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }

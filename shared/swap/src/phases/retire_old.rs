@@ -16,7 +16,9 @@ use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Original, Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
-use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted, too_few_run};
+use spot_domain::swap::selection::{
+    Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_run,
+};
 use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Reason};
 
@@ -173,7 +175,7 @@ async fn leave(
 }
 
 /// Checks all that may have changed since the swap began, beside the group's own description. These are the old
-/// instance's tags and protection, the On-Demand floor, a refresh, and the newcomer itself. `described` are the
+/// instance's tags, belongings and protection, the On-Demand floor, a refresh, and the newcomer itself. `described` are the
 /// group's members as EC2 describes them now.
 ///
 /// # Errors
@@ -194,7 +196,9 @@ pub async fn ask_owner(
     if let Some(change) = too_few_run(group, described, &old, original) {
         return Ok(work.undo_for(change));
     }
-    if let Some(change) = no_longer_wanted(group, described, &current.candidate, original, &work.settings) {
+    let kind = if work.kind.node().is_some() { MemberKind::Node } else { MemberKind::Plain };
+    let change = no_longer_wanted(group, described, &current.candidate, original, &work.settings, kind);
+    if let Some(change) = change {
         return Ok(work.undo_for(change));
     }
     let protection = if instances::is_termination_protected(&clients.ec2, &old).await? {

@@ -43,6 +43,9 @@ pub struct Candidate {
     /// Ids of the instance's volumes and network interfaces; empty for a node, whose pods bring their own.
     #[serde(default)]
     pub holds: BTreeSet<String>,
+    /// The instance's private addresses; empty for a node, and in a payload of a release before this field.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addresses: BTreeSet<String>,
     /// The subnet for the replacement: the instance's own while the group still launches into it.
     pub subnet_id: String,
     /// The instance's tags; the newcomer inherits them.
@@ -97,6 +100,7 @@ mod tests {
             },
             not_cheaper: String::new(),
             holds: BTreeSet::new(),
+            addresses: BTreeSet::new(),
             subnet_id: "subnet-1".into(),
             tags: Tags::new(),
         }

@@ -1,9 +1,9 @@
 //! Changes during a swap in progress that make it turn back: of the group, its owner's wishes, or its
 //! members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Candidate, above_floor, floor, misspelt};
+use super::{Candidate, MemberKind, above_floor, bound_elsewhere, floor, misspelt, not_a_node};
 use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::settings::Settings;
@@ -126,6 +126,7 @@ pub fn no_longer_wanted(
     candidate: &Candidate,
     original: &Original,
     settings: &Settings,
+    kind: MemberKind,
 ) -> Option<Change> {
     let old = &candidate.instance_id;
     let tags = match GroupTags::of(&group.tags, settings) {
@@ -145,14 +146,35 @@ pub fn no_longer_wanted(
     if let Some(why) = misspelt(instance, &tags, settings) {
         return Some(of_swap(why));
     }
-    let is_new = |id: &String| !candidate.holds.is_empty() && !candidate.holds.contains(id);
-    let gained = instance.belongings.ids().into_iter().find(is_new);
-    let gained = gained.map(|id| format!("it has got {id}")).or_else(|| instance.belongings.kept_address());
-    if let Some(gained) = gained {
+    if let Err((reason, why)) = bound_elsewhere(group, instance) {
+        return Some(of_swap((reason, format!("instance {old}: {why}"))));
+    }
+    if kind == MemberKind::Plain
+        && let Err((reason, why)) = not_a_node(group, instance, instances)
+    {
+        return Some(of_swap((reason, format!("instance {old}: {why}"))));
+    }
+    if let Some(gained) = gained(candidate, instance, kind) {
         return Some(of_swap((Reason::NotReproducible, format!("instance {old}: {gained}"))));
     }
     if !candidate.lowers_on_demand() {
         return None;
     }
     above_floor(group, instances, floor(group, original.desired, &tags, settings)).err().map(of_swap)
+}
+
+/// Returns what the old instance has by now that its replacement lacks, in words.
+fn gained(candidate: &Candidate, instance: &Instance, kind: MemberKind) -> Option<String> {
+    let belongings = &instance.belongings;
+    // An empty record says nothing: it is that of an earlier release.
+    let since = |had: &BTreeSet<String>, has: &BTreeSet<String>| {
+        let is_new = |thing: &&String| !had.is_empty() && !had.contains(*thing);
+        has.iter().find(is_new).map(|thing| format!("it has got {thing}"))
+    };
+    match kind {
+        MemberKind::Node => belongings.irreproducible_in_a_node(),
+        MemberKind::Plain => since(&candidate.holds, &belongings.ids())
+            .or_else(|| since(&candidate.addresses, &belongings.addresses))
+            .or_else(|| belongings.given_by_no_launch()),
+    }
 }

@@ -78,7 +78,8 @@ fn a_floor_keeps_no_spot_member_from_being_replaced() {
         select_one(view, &id(1), &all_kept, MemberKind::Plain)
     });
     assert_eq!(again.unwrap().unwrap().instance_id, id(1));
-    let change = no_longer_wanted(&group, &found, &candidate, &group_before(&group), &all_kept);
+    let change =
+        no_longer_wanted(&group, &found, &candidate, &group_before(&group), &all_kept, MemberKind::Plain);
     assert_eq!(change, None);
 }
 

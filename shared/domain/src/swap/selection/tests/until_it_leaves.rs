@@ -18,7 +18,8 @@ fn the_owner_is_heard_until_the_old_one_leaves() {
         let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
         let before = group_before(&group);
         change(&mut group, &mut instance);
-        let change = no_longer_wanted(&group, &by_id(&[instance]), &candidate, &before, &settings);
+        let change =
+            no_longer_wanted(&group, &by_id(&[instance]), &candidate, &before, &settings, MemberKind::Plain);
         change.map(|change| (change.reason, change.whole_group))
     };
     assert_eq!(said(|_, _| ()), None);
@@ -49,7 +50,8 @@ fn a_share_is_of_what_the_owner_has_asked_for_also_while_it_is_one_more() {
         group.desired += 1;
         group.members.push(member(99));
         instances.push(Instance { is_spot: true, ..on_demand(99) });
-        let change = no_longer_wanted(&group, &by_id(&instances), &candidate, &before, &settings);
+        let change =
+            no_longer_wanted(&group, &by_id(&instances), &candidate, &before, &settings, MemberKind::Plain);
         assert_eq!(change, None, "{n} at {percent} %");
     }
 }
@@ -63,11 +65,85 @@ fn what_the_old_one_has_got_meanwhile_is_not_left_behind() {
     let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
     let seen = |instance: &Instance| {
         let instances = by_id(std::slice::from_ref(instance));
-        no_longer_wanted(&group, &instances, &candidate, &group_before(&group), &settings).map(|c| c.reason)
+        no_longer_wanted(&group, &instances, &candidate, &group_before(&group), &settings, MemberKind::Plain)
+            .map(|c| c.reason)
     };
     assert_eq!(seen(&instance), None);
     instance.belongings.volumes.push(volume("vol-data", "/dev/sdf"));
     assert_eq!(seen(&instance), Some(Reason::NotReproducible));
+}
+
+/// A change, and what is seen of it: of a plain member, of one in a payload of an earlier release, and of a node.
+type Seen = (fn(&mut Instance), [Option<Reason>; 3]);
+
+/// An address may fail over to the old instance while its replacement warms up.
+#[test]
+fn whatever_refuses_a_launch_keeps_the_old_one_to_the_last() {
+    let settings = Settings::default();
+    let mut planned = on_demand(0);
+    planned.belongings.interfaces.push(interface());
+    planned.belongings.addresses.insert("10.0.0.4".into());
+    let group = group_of(1);
+    let candidate = selected(&group, std::slice::from_ref(&planned), &settings).candidates.remove(0);
+    let said = |change: fn(&mut Instance), candidate: &Candidate, kind| {
+        let mut instance = planned.clone();
+        change(&mut instance);
+        let before = group_before(&group);
+        no_longer_wanted(&group, &by_id(&[instance]), candidate, &before, &settings, kind).map(|c| c.reason)
+    };
+    let (kept, elsewhere) = (Some(Reason::NotReproducible), Some(Reason::ManagedElsewhere));
+    let node = Some(Reason::KubernetesNode);
+    let bound = Some(Reason::NotSpotCapable);
+    let earlier = Candidate { addresses: BTreeSet::new(), ..candidate.clone() };
+    let cases: [Seen; 10] = [
+        (|_| (), [None, None, None]),
+        (|i| i.belongings.forwards_traffic = true, [kept, kept, None]),
+        (|i| i.belongings.interfaces[0].private_addresses = 2, [kept, kept, None]),
+        (|i| i.belongings.interfaces[0].has_prefixes = true, [kept, kept, None]),
+        (|i| assert!(i.belongings.addresses.insert("2001:db8::4".into())), [kept, None, None]),
+        (|i| i.belongings.by_address_in = Some("web".into()), [kept, kept, None]),
+        (|i| i.bound_to = Some("it runs in capacity reservation cr-1".into()), [bound, bound, bound]),
+        (|i| i.operator = Some("workspaces".into()), [elsewhere, elsewhere, elsewhere]),
+        (|i| drop(i.tags.insert("spotinst:x".into(), "y".into())), [elsewhere, elsewhere, elsewhere]),
+        (|i| drop(i.tags.insert("k8s.io/role/node".into(), "1".into())), [node, node, None]),
+    ];
+    for (n, (change, expected)) in cases.into_iter().enumerate() {
+        let seen = [
+            said(change, &candidate, MemberKind::Plain),
+            said(change, &earlier, MemberKind::Plain),
+            said(change, &candidate, MemberKind::Node),
+        ];
+        assert_eq!(seen, expected, "change {n}");
+    }
+    let died: fn(&mut Instance) = |i| i.state = InstanceState::Dead;
+    assert_eq!(said(died, &candidate, MemberKind::Plain), None, "it leaves anyway");
+}
+
+/// An ordinary interface with one address.
+fn interface() -> Interface {
+    Interface {
+        id: "eni-0".into(),
+        device_index: 0,
+        private_addresses: 1,
+        ipv6_addresses: 0,
+        has_prefixes: false,
+        kept_address: None,
+    }
+}
+
+#[test]
+fn what_a_node_has_is_no_part_of_its_candidate() {
+    let mut instance = on_demand(0);
+    instance.belongings.interfaces.push(interface());
+    instance.belongings.addresses.insert("10.0.0.4".into());
+    let (group, instances) = (group_of(1), by_id(&[instance]));
+    let settings = Settings::default();
+    let launches = plain_launches(&group, &instances, &settings);
+    for (kind, is_kept) in [(MemberKind::Plain, true), (MemberKind::Node, false)] {
+        let found = viewed(&group, &instances, &launches, |view| select_one(view, &id(0), &settings, kind));
+        let Ok(Ok(candidate)) = found else { panic!("{found:?}") };
+        assert_eq!((!candidate.holds.is_empty(), !candidate.addresses.is_empty()), (is_kept, is_kept));
+    }
 }
 
 #[test]
