@@ -179,29 +179,47 @@ pub async fn plan(
 ) -> Result<Plan, StepError> {
     let hooks = refuse_unfit(clients, settings, &group).await?;
     let mut look = look(clients, region, settings, group, asked).await?;
-    note_addresses(clients, &mut look).await?;
+    let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
+    let concerned: Vec<InstanceId> = concerned.map(|instance| instance.id.clone()).collect();
+    note_addresses(clients, &look.group, &mut look.instances, &concerned).await?;
     note_requests(clients, &mut look).await?;
     let selection = select(look.view(), settings).map_err(|bad| malformed(&look.group, &bad))?;
     Ok(Plan { hooks, look, selection })
 }
 
-/// Notes the members that a target group has by their address, which no replacement can have.
-async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
-    let asked = &look.asked;
-    let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
-    if concerned.clone().next().is_none() {
+/// Notes those of the members `ids` that a target group has by their address, which no replacement can have.
+///
+/// # Errors
+/// A call fails.
+pub async fn note_addresses(
+    clients: &RegionClients,
+    group: &Group,
+    instances: &mut BTreeMap<InstanceId, Instance>,
+    ids: &[InstanceId],
+) -> Result<(), CallError> {
+    if ids.is_empty() {
         return Ok(());
     }
-    let found = others::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
-    for (id, name) in found.by_address {
-        if let Some(instance) = look.instances.get_mut(&id) {
-            instance.belongings.by_address_in = Some(name);
-        }
-    }
+    let concerned = ids.iter().filter_map(|id| instances.get(id));
+    let found = others::by_others(&clients.elbv2, concerned, &group.target_group_arns).await?;
+    are_known_by_address(instances, found.by_address);
     Ok(())
 }
 
-/// Notes the Spot members whose request would launch another instance in their place.
+/// Notes the target groups that have these instances by their address.
+pub fn are_known_by_address(
+    instances: &mut BTreeMap<InstanceId, Instance>,
+    by_address: BTreeMap<InstanceId, String>,
+) {
+    for (id, name) in by_address {
+        if let Some(instance) = instances.get_mut(&id) {
+            instance.belongings.by_address_in = Some(name);
+        }
+    }
+}
+
+/// Notes the Spot members whose request would launch another instance in their place. A later look need not ask again: the
+/// type of a request never changes.
 async fn note_requests(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
     let is_concerned = |instance: &&Instance| instance.is_spot && look.asked.concerns(instance);
     let spot: Vec<InstanceId> =

@@ -74,30 +74,8 @@ pub async fn by_others<'a>(
     members: impl Iterator<Item = &'a Instance> + Clone,
     own: &[String],
 ) -> Result<ByOthers, CallError> {
-    search(client, members, own, |_| true).await
-}
-
-/// Searches the target groups that may have a member by its id.
-///
-/// # Errors
-/// A call fails. The result is never "nowhere" then.
-pub async fn filled_by_others<'a>(
-    client: &Client,
-    members: impl Iterator<Item = &'a Instance> + Clone,
-    own: &[String],
-) -> Result<Vec<Filled>, CallError> {
-    let by_id = |group: &TargetGroup| group.target_type() != Some(&TargetTypeEnum::Ip);
-    Ok(search(client, members, own, by_id).await?.filled)
-}
-
-async fn search<'a>(
-    client: &Client,
-    members: impl Iterator<Item = &'a Instance> + Clone,
-    own: &[String],
-    is_asked: impl Fn(&TargetGroup) -> bool,
-) -> Result<ByOthers, CallError> {
     let vpcs: BTreeSet<&str> = members.clone().filter_map(|i| i.belongings.vpc_id.as_deref()).collect();
-    let others = not_own(client, own, |group| may_have(group, &vpcs) && is_asked(group)).await?;
+    let others = not_own(client, own, |group| may_have(group, &vpcs)).await?;
     let members = Members::of(members);
     let mut found = ByOthers::default();
     for (group, targets) in ask_all(client, &others).await? {

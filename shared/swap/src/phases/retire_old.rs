@@ -24,7 +24,7 @@ use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::members;
+use crate::group::{members, note_addresses};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
 use crate::recovery::{calls_may_land, landed_by};
 use crate::work::{Current, Next, Work};
@@ -64,7 +64,11 @@ pub async fn run(
     // The drain of a node runs between the last phase and this one, for hours perhaps.
     let is_fresh = |at: Timestamp| clock::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
-        let described = members(&clients, &group).await?;
+        let mut described = members(&clients, &group).await?;
+        if work.kind.node().is_none() {
+            let old = std::slice::from_ref(&current.candidate.instance_id);
+            note_addresses(&clients, &group, &mut described, old).await?;
+        }
         let answer = ask_owner(&clients, work, (&group, original), &described, current).await?;
         if answer != Next::Proceed {
             return Ok(answer);
@@ -176,7 +180,7 @@ async fn leave(
 
 /// Checks all that may have changed since the swap began, beside the group's own description. These are the old
 /// instance's tags, belongings and protection, the On-Demand floor, a refresh, and the newcomer itself. `described` are the
-/// group's members as EC2 describes them now.
+/// group's members as EC2 describes them now, with the target groups that have them by their address.
 ///
 /// # Errors
 /// A call fails.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
-use spot_cloud::load_balancing::others::{self, Filled};
+use spot_cloud::load_balancing::others::{self, ByOthers, Filled};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_domain::Reason;
 use spot_domain::clock;
@@ -21,7 +21,7 @@ use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::members;
+use crate::group::{are_known_by_address, members};
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
 use crate::work::{Current, Next, Work};
@@ -54,8 +54,8 @@ pub async fn run(
             if let Some(why) = not_serving(&clients, work, &group, current).await? {
                 why
             } else {
-                let described = members(&clients, &group).await?;
-                match health_by_others(&clients, work, &group, &described, current).await? {
+                let mut described = members(&clients, &group).await?;
+                match health_by_others(&clients, work, &group, &mut described, current).await? {
                     Some(why) => why,
                     None => return ask_owner(&clients, work, (&group, original), &described, current).await,
                 }
@@ -178,12 +178,16 @@ async fn target_health(
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
-/// may register at any moment: the check searches all target groups.
-async fn health_by_others(
+/// may register at any moment: the check searches all target groups. It notes in `described` the target groups that have
+/// one of the two by its address.
+///
+/// # Errors
+/// A call fails.
+pub async fn health_by_others(
     clients: &RegionClients,
     work: &Work,
     group: &Group,
-    described: &BTreeMap<InstanceId, Instance>,
+    described: &mut BTreeMap<InstanceId, Instance>,
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
     // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
@@ -192,9 +196,12 @@ async fn health_by_others(
     }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
-    let found = others::filled_by_others(&clients.elbv2, both, &group.target_group_arns).await?;
-    current.also_in = found.iter().map(|filled| filled.arn.clone()).collect();
-    Ok(found.iter().find_map(|filled| missing_in(filled, newcomer, old)))
+    let ByOthers { filled, by_address } =
+        others::by_others(&clients.elbv2, both, &group.target_group_arns).await?;
+    are_known_by_address(described, by_address);
+    let missing = filled.iter().find_map(|filled| missing_in(filled, newcomer, old));
+    current.also_in = filled.into_iter().map(|filled| filled.arn).collect();
+    Ok(missing)
 }
 
 /// Says what the newcomer lacks in a target group that others fill; `None` if nothing.

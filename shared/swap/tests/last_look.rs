@@ -1,0 +1,124 @@
+//! The last look before an old instance leaves, against a scripted endpoint.
+
+#![allow(clippy::unwrap_used)]
+
+use spot_cloud::RegionClients;
+use spot_cloud::auto_scaling::groups;
+use spot_domain::Reason;
+use spot_scripted::{Endpoint, ScriptedAnswer};
+use spot_swap::group::{members, note_addresses};
+use spot_swap::phases::retire_old::ask_owner;
+use spot_swap::phases::wait_for_in_service::health_by_others;
+use spot_swap::work::{Next, Work};
+
+/// A run whose newcomer is attached, of a group of two.
+const AFTER_ATTACH: &str = include_str!("payloads/3fb1158-group-after-attach.json");
+/// The old instance with its address, the newcomer, and the other member.
+const INSTANCES: [(&str, &str); 3] = [
+    ("i-3ca6abe5166a142f9", "10.0.0.7"),
+    ("i-fd14704ff3e1e2310", "10.0.0.8"),
+    ("i-e56da03df1186f5fa", "10.0.0.9"),
+];
+
+fn answer(action: &str, content: &str) -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
+        "<{action}Response><{action}Result>{content}</{action}Result></{action}Response>"
+    ))
+}
+
+/// Returns the group of the run, which has its newcomer.
+fn group() -> String {
+    let member = |(id, _): &(&str, &str)| {
+        format!(
+            "<member><InstanceId>{id}</InstanceId><LifecycleState>InService</LifecycleState>\
+             <HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
+        )
+    };
+    let members: String = INSTANCES.iter().map(member).collect();
+    format!(
+        "<AutoScalingGroups><member><AutoScalingGroupName>web-f5f771d0</AutoScalingGroupName><AutoScalingGroupARN>\
+         arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web-f5f771d0\
+         </AutoScalingGroupARN><MinSize>0</MinSize><MaxSize>3</MaxSize><DesiredCapacity>3</DesiredCapacity>\
+         <LaunchConfigurationName>web</LaunchConfigurationName><Instances>{members}</Instances></member>\
+         </AutoScalingGroups>"
+    )
+}
+
+fn instances() -> ScriptedAnswer {
+    let instance = |(id, address): &(&str, &str)| {
+        format!(
+            "<item><instanceId>{id}</instanceId><instanceType>m5.large</instanceType>\
+             <instanceState><name>running</name></instanceState><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId>\
+             <privateIpAddress>{address}</privateIpAddress></item>"
+        )
+    };
+    let instances: String = INSTANCES.iter().map(instance).collect();
+    ScriptedAnswer::ok(format!(
+        "<DescribeInstancesResponse><reservationSet><item><instancesSet>{instances}</instancesSet></item>\
+         </reservationSet></DescribeInstancesResponse>"
+    ))
+}
+
+/// Returns an account with a target group of addresses, in which `target` is registered.
+async fn aws(target: &'static str) -> Endpoint {
+    Endpoint::answering(move |action, _| match action {
+        "DescribeAutoScalingGroups" => answer(action, &group()),
+        "DescribeInstances" => instances(),
+        "DescribeTargetGroups" => answer(
+            action,
+            "<TargetGroups><member><TargetGroupArn>by-ip</TargetGroupArn><TargetGroupName>by-ip</TargetGroupName>\
+             <TargetType>ip</TargetType><VpcId>vpc-1</VpcId><Port>80</Port></member></TargetGroups>",
+        ),
+        "DescribeTargetHealth" => answer(
+            action,
+            &format!(
+                "<TargetHealthDescriptions><member><Target><Id>{target}</Id><Port>80</Port></Target>\
+                 <TargetHealth><State>healthy</State></TargetHealth></member></TargetHealthDescriptions>"
+            ),
+        ),
+        // Nothing is protected, taken back or refreshed.
+        _ => answer(action, ""),
+    })
+    .await
+}
+
+/// The phase that makes the last look.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    WaitForInService,
+    /// RetireOld looks again if some time has passed.
+    RetireOld,
+}
+
+/// Returns the reason for which the swap is undone, if it is.
+async fn last_look(aws: &Endpoint, phase: Phase) -> Option<Reason> {
+    let clients = RegionClients::new(&aws.config().await);
+    let mut work: Work = serde_json::from_str(AFTER_ATTACH).unwrap();
+    let mut current = work.current.take().unwrap();
+    let original = current.journal.original.clone().unwrap();
+    let group = groups::describe(&clients.autoscaling, work.group().unwrap().1).await.unwrap().unwrap();
+    let mut described = members(&clients, &group).await.unwrap();
+    match phase {
+        Phase::WaitForInService => {
+            let lacks = health_by_others(&clients, &work, &group, &mut described, &mut current).await;
+            assert_eq!(lacks.unwrap(), None);
+        }
+        Phase::RetireOld => {
+            let old = [current.candidate.instance_id.clone()];
+            note_addresses(&clients, &group, &mut described, &old).await.unwrap();
+        }
+    }
+    let next = ask_owner(&clients, &mut work, (&group, &original), &described, &mut current).await.unwrap();
+    assert_eq!(next == Next::Proceed, work.undo.is_none(), "{next:?}");
+    work.undo.map(|undo| undo.reason)
+}
+
+#[tokio::test]
+async fn a_target_group_that_has_got_its_address_meanwhile_keeps_the_old_instance() {
+    for phase in [Phase::WaitForInService, Phase::RetireOld] {
+        let [(_, old), (_, newcomer), (_, other)] = INSTANCES;
+        for (target, expected) in [(old, Some(Reason::NotReproducible)), (newcomer, None), (other, None)] {
+            assert_eq!(last_look(&aws(target).await, phase).await, expected, "{target} at {phase:?}");
+        }
+    }
+}
