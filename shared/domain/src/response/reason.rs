@@ -35,6 +35,9 @@ codes! {
         GroupNotSupported = "GROUP_NOT_SUPPORTED";
         /// `IGNORED`: the instance is leaving its group already.
         AlreadyLeaving = "ALREADY_LEAVING";
+        /// `IGNORED`: the group does not count the instance towards desired, since its owner put it into Standby; or its state
+        /// in the group is not known.
+        OutOfService = "OUT_OF_SERVICE";
         /// `IGNORED`: a swap in progress has replaced the instance, or launched it and turns back by itself.
         SwapInProgress = "SWAP_IN_PROGRESS";
         /// `IGNORED` for a rebalance recommendation, `RELEASED` for a notice: a swap or another answer works on the group.

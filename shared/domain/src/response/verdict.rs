@@ -61,10 +61,10 @@ pub fn rescued(instance: &Instance, group: Option<&Group>, settings: &Settings) 
     let member = group.member(&instance.id).ok_or_else(not_in_group)?;
     in_our_care(instance, group, settings)?;
     let leaving = || Because::of(AnswerReason::AlreadyLeaving, format!("it is leaving group {}", group.name));
-    let stays = member.state != MemberState::Leaving;
     if is_node(instance, group) {
         let cluster = cluster_of(&instance.tags).or_else(|| cluster_of(&group.tags));
-        return if stays { Ok(Rescue::Node(cluster)) } else { Err(leaving()) };
+        // A node in Standby may still run pods.
+        return if member.state == MemberState::Leaving { Err(leaving()) } else { Ok(Rescue::Node(cluster)) };
     }
     if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
     {
@@ -73,7 +73,14 @@ pub fn rescued(instance: &Instance, group: Option<&Group>, settings: &Settings) 
     if let Some(why) = group.unsupported_or_busy() {
         return Err(Because::of(AnswerReason::GroupNotSupported, format!("group {}: {why}", group.name)));
     }
-    if stays { Ok(Rescue::Member) } else { Err(leaving()) }
+    // Desired counts no member that is out of service: one more would be one too many.
+    let out_of_service = |why: &str| Because::of(AnswerReason::OutOfService, why);
+    match member.state {
+        MemberState::Pending | MemberState::InService => Ok(Rescue::Member),
+        MemberState::Leaving => Err(leaving()),
+        MemberState::Standby => Err(out_of_service("its owner took it out of service (Standby)")),
+        MemberState::Other => Err(out_of_service("its group has it in a state that is not known here")),
+    }
 }
 
 fn is_node(instance: &Instance, group: &Group) -> bool {

@@ -126,6 +126,27 @@ fn what_others_replace_or_can_t_be_replaced_is_left_alone_by_name() {
 }
 
 #[test]
+fn a_member_that_its_group_does_not_count_is_not_replaced() {
+    let why = |state: &str, is_node: bool| {
+        let (mut group, mut instance) = (enrolled("true"), spot(1));
+        group.members[1].state = MemberState::parse(state);
+        if is_node {
+            instance.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+        }
+        why(&instance, &group)
+    };
+    for state in ["Standby", "EnteringStandby", "Warmed:Running"] {
+        assert_eq!(why(state, false), Some(AnswerReason::OutOfService), "{state}");
+        assert_eq!(why(state, true), None, "a node in {state} may run pods");
+    }
+    for state in ["Pending", "Pending:Wait", "InService"] {
+        assert_eq!((why(state, false), why(state, true)), (None, None), "{state}");
+    }
+    let leaving = Some(AnswerReason::AlreadyLeaving);
+    assert_eq!((why("Terminating:Wait", false), why("Terminating:Wait", true)), (leaving, leaving));
+}
+
+#[test]
 fn a_node_is_evacuated_in_its_cluster_whatever_its_group_could_launch() {
     let rescue = |instance: &Instance, group: &Group| rescued(instance, Some(group), &Settings::default());
     let mut node = spot(1);
