@@ -46,6 +46,11 @@ pub struct Hook {
 /// <https://docs.aws.amazon.com/codedeploy/latest/userguide/integrations-aws-auto-scaling.html>
 const CODEDEPLOY_HOOK: &str = "CodeDeploy-managed-automatic-launch-deployment-hook";
 
+/// The hook of the managed draining of an ECS capacity provider. It stays if the tag `AmazonECSManaged` is removed from the
+/// group, by a tool that knows nothing of it.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/managed-instance-draining.html>
+const ECS_DRAINING_HOOK: &str = "ecs-managed-draining";
+
 /// Returns why no member of this group can be swapped, in words with the way out.
 ///
 /// # Errors
@@ -56,6 +61,7 @@ pub fn unfit(group: &Group, hooks: &[Hook], settings: &Settings) -> Result<Optio
         .unsupported()
         .or_else(|| group.too_large())
         .or_else(|| filled_by(&group.tags))
+        .or_else(|| hooks.iter().find_map(drained_by_ecs))
         .or_else(|| hooks.iter().find_map(|hook| missed(hook, &tags)))
         .or_else(|| overwritten(&group.propagated_tags, &tags))
         .or_else(|| retained(group, hooks)))
@@ -70,6 +76,17 @@ fn filled_by(tags: &Tags) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Returns why the hook of an ECS capacity provider stands against a swap.
+fn drained_by_ecs(hook: &Hook) -> Option<String> {
+    let name = &hook.name;
+    name.starts_with(ECS_DRAINING_HOOK).then(|| {
+        format!(
+            "its hook {name} is of an Amazon ECS capacity provider, which places no task on an attached instance; \
+             if there is none any more, delete the hook"
+        )
+    })
 }
 
 /// Returns why a launching hook stands against a swap: an attached instance would miss it.
@@ -158,6 +175,17 @@ mod tests {
         assert_eq!(why(&[(IGNORE_LAUNCH_HOOKS_TAG, "true")], &bootstrap), None);
         let codedeploy = [hook(&format!("{CODEDEPLOY_HOOK}-shop"), LAUNCHING)];
         assert!(why(&[], &codedeploy).unwrap().starts_with("CodeDeploy"));
+    }
+
+    #[test]
+    fn a_capacity_provider_is_known_by_its_hook_once_its_tag_is_gone() {
+        let draining =
+            [hook("ecs-managed-draining-termination-hook", "autoscaling:EC2_INSTANCE_TERMINATING")];
+        assert!(why(&[], &draining).unwrap().contains("ECS"));
+        let consented = why(&[(IGNORE_LAUNCH_HOOKS_TAG, "true")], &draining);
+        assert!(consented.is_some(), "the consent is to launching hooks alone");
+        let own = [hook("drain-ecs-managed", "autoscaling:EC2_INSTANCE_TERMINATING")];
+        assert_eq!(why(&[], &own), None);
     }
 
     #[test]
