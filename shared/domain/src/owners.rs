@@ -1,5 +1,5 @@
 //! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings, and
-//! the AWS services that launch or replace instances.
+//! the services that launch or replace instances. Beside it, the tags of other tools that swap instances.
 //!
 //! Group swap, lab swap and security audit read the same list. A node swap has a mark of its own beside it. A swap leaves a marked resource alone,
 //! whatever the value of the mark unless the list names one. The audit authorises by a mark only if its value
@@ -22,9 +22,10 @@ pub const FLEET_TAG: &str = "aws:ec2:fleet-id";
 pub enum Owner {
     /// A Kubernetes cluster: pods must move before their node leaves.
     Kubernetes,
-    /// An AWS service that fills a whole group and takes no instance that was attached to it.
+    /// A service or tool that works on a whole group: it takes no instance that was attached to it, or it swaps the
+    /// instances itself.
     GroupService(&'static str),
-    /// An AWS service, in words.
+    /// A service or tool, in words.
     Service(&'static str),
     /// EC2 Fleet. Auto Scaling launches the members of a mixed-instances group through EC2 Fleet, so that
     /// this mark says nothing about a member.
@@ -99,6 +100,28 @@ pub const MARKS: &[Mark] = &[
     mark(RESTORE_TEST_TAG, Owner::Service("AWS Backup, which tests a restore")),
 ];
 
+const AUTO_SPOTTING: &str = "AutoSpotting, which swaps the instances of a group by itself";
+const XOSPHERE: &str = "Xosphere, which swaps instances by itself";
+
+/// The tags by which other tools are told to swap the instances of a group. They authorise nothing, and so are none of
+/// [`MARKS`].
+///
+/// AutoSpotting may be configured to take every group but some. No tag shows that.
+/// <https://github.com/cristim/autospotting>
+pub const TOOLS_ON_GROUPS: &[Mark] = &[
+    mark("spot-enabled=true", Owner::GroupService(AUTO_SPOTTING)),
+    mark("xosphere.io/instance-orchestrator/enabled=true", Owner::GroupService(XOSPHERE)),
+];
+
+/// The tags of instances that other tools have launched, or work on one by one. They authorise nothing, either. The tag
+/// `spot-enabled` is none of them: a group propagates it, and its instances keep it when the group has left the tool.
+pub const TOOLS_ON_INSTANCES: &[Mark] = &[
+    mark("launched-by-autospotting", Owner::Service(AUTO_SPOTTING)),
+    mark("launched-for-asg", Owner::Service(AUTO_SPOTTING)),
+    mark("xosphere.io/instance-orchestrator/enabled=true", Owner::Service(XOSPHERE)),
+    mark("xosphere.io/instance-orchestrator/xogroup-name", Owner::Service(XOSPHERE)),
+];
+
 impl Mark {
     /// Returns the tag in `tags` that this mark names.
     #[must_use]
@@ -160,15 +183,35 @@ pub fn by_node_swap(tags: &Tags) -> Option<Marked> {
     Some(Marked { owner: Owner::Kubernetes, key: key.clone() })
 }
 
-/// Returns the mark of an AWS service on a group or on a member of one. Marks of a node don't count here. The
-/// mark of a fleet says nothing about a member.
+/// Returns the mark of a service or another tool on a group. Marks of a node don't count here.
 #[must_use]
-pub fn service(tags: &Tags) -> Option<Marked> {
+pub fn service_of_group(tags: &Tags) -> Option<Marked> {
+    service(tags).or_else(|| first(TOOLS_ON_GROUPS.iter(), tags))
+}
+
+/// Returns the mark of a service or another tool on a member of a group. Marks of a node don't count here. The mark of a fleet
+/// says nothing about a member.
+#[must_use]
+pub fn service_of_member(tags: &Tags) -> Option<Marked> {
+    service(tags).or_else(|| tool(tags))
+}
+
+/// Returns the mark of another tool on an instance.
+#[must_use]
+pub fn tool(tags: &Tags) -> Option<Marked> {
+    first(TOOLS_ON_INSTANCES.iter(), tags)
+}
+
+fn service(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |owner| matches!(owner, Owner::GroupService(_) | Owner::Service(_)))
 }
 
 fn marked_as(tags: &Tags, wanted: impl Fn(Owner) -> bool) -> Option<Marked> {
-    MARKS.iter().filter(|mark| wanted(mark.owner)).find_map(|mark| {
+    first(MARKS.iter().filter(|mark| wanted(mark.owner)), tags)
+}
+
+fn first<'a>(mut marks: impl Iterator<Item = &'a Mark>, tags: &Tags) -> Option<Marked> {
+    marks.find_map(|mark| {
         let (key, _) = mark.find(tags)?;
         Some(Marked { owner: mark.owner, key: key.clone() })
     })
@@ -264,9 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_is_known_by_its_tag_on_a_group_and_by_its_mark_on_an_instance() {
+        let owners = |key: &str, value: &str| {
+            let tags = tagged(key, value);
+            assert_eq!(marked(&tags), None, "{key}={value} authorises nothing");
+            [service_of_group(&tags), service_of_member(&tags)].map(|found| found.map(|it| it.owner))
+        };
+        let (group, member) = (Owner::GroupService(AUTO_SPOTTING), Owner::Service(AUTO_SPOTTING));
+        assert_eq!(owners("spot-enabled", "true"), [Some(group), None], "its members keep the tag");
+        assert_eq!(owners("spot-enabled", "false"), [None, None]);
+        assert_eq!(owners("launched-by-autospotting", "true"), [None, Some(member)]);
+        assert_eq!(owners("launched-for-asg", "web"), [None, Some(member)]);
+        let (group, member) = (Owner::GroupService(XOSPHERE), Owner::Service(XOSPHERE));
+        let enabled = "xosphere.io/instance-orchestrator/enabled";
+        assert_eq!(owners(enabled, "true"), [Some(group), Some(member)]);
+        assert_eq!(owners(enabled, "false"), [None, None]);
+        assert_eq!(owners("xosphere.io/instance-orchestrator/xogroup-name", "x"), [None, Some(member)]);
+    }
+
+    #[test]
     fn a_fleet_says_nothing_of_a_groups_member() {
         let tags = tagged("aws:ec2:fleet-id", "fleet-1");
-        assert_eq!((service(&tags), kubernetes(&tags)), (None, None));
+        assert_eq!((service_of_member(&tags), kubernetes(&tags)), (None, None));
         assert_eq!(marked(&tags).unwrap().owner, Owner::Fleet);
     }
 }

@@ -7,7 +7,7 @@ use super::{AnswerReason, Because, NOTICE};
 use crate::enrolment::Enrolment;
 use crate::ids::{ClusterName, InstanceId};
 use crate::own_tags::{like_disabled, like_opt_out};
-use crate::owners::{Owner, kubernetes, service};
+use crate::owners::{Owner, kubernetes, service_of_group};
 use crate::settings::Settings;
 use crate::swap::group::{Group, Instance, Member, MemberState};
 use crate::swap::journal::{Journal, Stage, SwapId};
@@ -66,7 +66,8 @@ pub fn rescued(instance: &Instance, group: Option<&Group>, settings: &Settings) 
         // A node in Standby may still run pods.
         return if member.state == MemberState::Leaving { Err(leaving()) } else { Ok(Rescue::Node(cluster)) };
     }
-    if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
+    if let Some(marked) =
+        service_of_group(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
     {
         return Err(Because::of(AnswerReason::ManagedElsewhere, marked.detail()));
     }

@@ -1,7 +1,7 @@
 //! Fitness of a group: the check that a swap can be honest at all. The check reads the group, its lifecycle hooks
 //! and its tags before the lease is acquired. `selection` says which members can be swapped.
 
-use crate::owners::{Marked, Owner, service};
+use crate::owners::{Marked, Owner, service_of_group};
 use crate::settings::Settings;
 use crate::swap::group::Group;
 use crate::swap::group_tags::{BadTag, GroupTags, IGNORE_LAUNCH_HOOKS_TAG};
@@ -67,10 +67,10 @@ pub fn unfit(group: &Group, hooks: &[Hook], settings: &Settings) -> Result<Optio
         .or_else(|| retained(group, hooks)))
 }
 
-/// Returns why an AWS service that fills the whole group stands against a swap. Such a service does not use
-/// an instance that it did not launch.
+/// Returns why a service or tool that works on the whole group stands against a swap. Such a one does not use an instance
+/// that it did not launch, or swaps the instances itself.
 fn filled_by(tags: &Tags) -> Option<String> {
-    match service(tags)? {
+    match service_of_group(tags)? {
         Marked { owner: Owner::GroupService(name), key } => {
             Some(format!("tag {key}: it is filled by {name}"))
         }
@@ -204,6 +204,12 @@ mod tests {
             for value in ["", "true", "e-abcdefgh12"] {
                 assert!(why(&[(tag, value)], &[]).unwrap().contains(name), "{tag}={value}");
             }
+        }
+        for (tag, name) in
+            [("spot-enabled", "AutoSpotting"), ("xosphere.io/instance-orchestrator/enabled", "Xosphere")]
+        {
+            assert!(why(&[(tag, "true")], &[]).unwrap().contains(name), "{tag}");
+            assert_eq!(why(&[(tag, "false")], &[]), None, "{tag}");
         }
         let refuses = |owner: Owner| matches!(owner, Owner::GroupService(_));
         for mark in MARKS.iter().filter(|mark| !refuses(mark.owner) && !mark.tag.contains('=')) {

@@ -10,7 +10,7 @@ use crate::environment::EnvironmentType;
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
 pub use crate::old_instance::OldInstance;
 use crate::own_tags::misspelt_tags;
-use crate::owners::{Owner, by_node_swap, group_of, marked};
+use crate::owners::{Owner, by_node_swap, group_of, marked, tool};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::group::{Instance, InstanceState};
@@ -346,7 +346,8 @@ fn owned(instance: &Instance) -> Option<(Reason, String)> {
     if let Some(group) = group_of(&instance.tags) {
         return Some((Reason::GroupMember, format!("Auto Scaling group {group:?}: swap the group")));
     }
-    let marked = marked(&instance.tags).or_else(|| by_node_swap(&instance.tags))?;
+    let tags = &instance.tags;
+    let marked = marked(tags).or_else(|| by_node_swap(tags)).or_else(|| tool(tags))?;
     let is_node = marked.owner == Owner::Kubernetes;
     let reason = if is_node { Reason::KubernetesNode } else { Reason::ManagedElsewhere };
     Some((reason, marked.detail()))

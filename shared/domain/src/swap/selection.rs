@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
 use crate::own_tags::misspelt_tags;
-use crate::owners::{by_node_swap, kubernetes, service};
+use crate::owners::{by_node_swap, kubernetes, service_of_group, service_of_member};
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
 use crate::settings::Settings;
@@ -239,7 +239,7 @@ fn bound_elsewhere(group: &Group, instance: &Instance) -> Result<(), Why> {
     if let Some(operator) = &instance.operator {
         return Err((Reason::ManagedElsewhere, format!("operated by {operator}")));
     }
-    if let Some(marked) = service(&instance.tags).or_else(|| service(&group.tags)) {
+    if let Some(marked) = service_of_member(&instance.tags).or_else(|| service_of_group(&group.tags)) {
         return Err((Reason::ManagedElsewhere, marked.detail()));
     }
     instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))

@@ -113,6 +113,9 @@ fn what_others_replace_or_can_t_be_replaced_is_left_alone_by_name() {
     let mut ecs = enrolled("true");
     ecs.tags.insert("AmazonECSManaged".into(), "true".into());
     assert_eq!(why(&spot(1), &ecs), Some(AnswerReason::ManagedElsewhere));
+    let mut swapped_by_another = enrolled("true");
+    swapped_by_another.tags.insert("spot-enabled".into(), "true".into());
+    assert_eq!(why(&spot(1), &swapped_by_another), Some(AnswerReason::ManagedElsewhere));
     let mut weighted = enrolled("true");
     weighted.obstacles.push("its overrides carry weights".into());
     assert_eq!(why(&spot(1), &weighted), Some(AnswerReason::GroupNotSupported));

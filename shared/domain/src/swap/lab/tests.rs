@@ -79,6 +79,7 @@ fn whose_it_is_decides_even_where_the_tag_is_empty() {
         ("aws:ec2:fleet-id", Reason::ManagedElsewhere),
         ("AWSApplicationMigrationServiceManaged", Reason::ManagedElsewhere),
         ("AWSElasticDisasterRecoveryManaged", Reason::ManagedElsewhere),
+        ("launched-by-autospotting", Reason::ManagedElsewhere),
         ("spot-optimizer:opt-out", Reason::OptedOut),
         ("spot-optimizer:opt_out", Reason::OptedOut),
         ("spot-optimizer:capture_image", Reason::OptedOut),

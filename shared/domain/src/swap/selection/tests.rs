@@ -237,6 +237,21 @@ fn every_owners_mark_keeps_a_member_where_it_is() {
 }
 
 #[test]
+fn what_another_tool_has_launched_stays_alone_in_a_group_that_has_left_the_tool() {
+    let mut launched = on_demand(0);
+    launched.tags.insert("launched-by-autospotting".into(), "true".into());
+    let mut propagated = on_demand(1);
+    propagated.tags.insert("spot-enabled".into(), "true".into());
+    let selection = selected(&group_of(2), &[launched, propagated], &Settings::default());
+    let skipped: Vec<_> = selection.skipped.iter().map(|left| (&left.instance_id, left.reason)).collect();
+    assert_eq!(skipped, [(&id(0), Reason::ManagedElsewhere)]);
+    assert_eq!(selection.candidates[0].instance_id, id(1));
+    let enrolled =
+        |g: &mut Group, _: &mut Instance| drop(g.tags.insert("spot-enabled".into(), "true".into()));
+    assert_eq!(reason_for(enrolled), Some(Reason::ManagedElsewhere));
+}
+
+#[test]
 fn what_a_replacement_would_not_have_keeps_a_member_where_it_is() {
     type Change = fn(&mut Instance);
     let changes: [Change; 3] = [
