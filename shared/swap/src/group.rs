@@ -16,6 +16,7 @@ use spot_domain::swap::asked::Asked;
 use spot_domain::swap::belongings::Given;
 use spot_domain::swap::fitness::{Hook, unfit};
 use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::swap::journal::Retirement;
 use spot_domain::swap::market::Market;
 use spot_domain::swap::selection::{
     Change, Launches, Selection, View, Zones, launches_of, member_launch, replacement_launch, select,
@@ -90,6 +91,32 @@ pub async fn unfit_by_now(
         }
         Fitness::Busy(why) | Fitness::Unfit(why) => Some(why),
     })
+}
+
+/// Says that the group may not be swapped any more, or that the old instance would have to leave otherwise than its swap has
+/// `foreseen`, because terminating hooks came or went. Notes the hooks.
+///
+/// # Errors
+/// A call fails.
+pub async fn changed_by_now(
+    clients: &RegionClients,
+    work: &mut Work,
+    group: &Group,
+    foreseen: Retirement,
+) -> Result<Option<Change>, CallError> {
+    if let Some(why) = unfit_by_now(clients, work, group).await? {
+        return Ok(Some(Change::of_group(why)));
+    }
+    let now = work.retirement;
+    Ok((now != foreseen).then(|| {
+        let what = match now {
+            Retirement::TerminateInGroup => {
+                "got a terminating hook, which would not run for the old instance"
+            }
+            Retirement::Detach => "lost its terminating hooks",
+        };
+        Change::of_swap(Reason::GroupChanged, format!("group {} has {what}", group.name))
+    }))
 }
 
 fn not_supported(group: &Group, why: &str) -> StepError {

@@ -5,6 +5,7 @@
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_domain::Reason;
+use spot_domain::swap::journal::Retirement;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 use spot_swap::group::{members, note_addresses};
 use spot_swap::phases::retire_old::ask_owner;
@@ -59,8 +60,9 @@ fn instances() -> ScriptedAnswer {
     ))
 }
 
-/// Returns an account with a target group of addresses, in which `target` is registered.
-async fn aws(target: &'static str) -> Endpoint {
+/// Returns an account with a target group of addresses, in which `target` is registered, and a group with a hook for this
+/// transition, if one is given.
+async fn aws(target: &'static str, hook_of: Option<&'static str>) -> Endpoint {
     Endpoint::answering(move |action, _| match action {
         "DescribeAutoScalingGroups" => answer(action, &group()),
         "DescribeInstances" => instances(),
@@ -76,6 +78,16 @@ async fn aws(target: &'static str) -> Endpoint {
                  <TargetHealth><State>healthy</State></TargetHealth></member></TargetHealthDescriptions>"
             ),
         ),
+        "DescribeLifecycleHooks" => {
+            let hook = |transition| {
+                format!(
+                    "<member><LifecycleHookName>late</LifecycleHookName>\
+                     <LifecycleTransition>autoscaling:EC2_INSTANCE_{transition}</LifecycleTransition></member>"
+                )
+            };
+            let hooks = hook_of.map(hook).unwrap_or_default();
+            answer(action, &format!("<LifecycleHooks>{hooks}</LifecycleHooks>"))
+        }
         // Nothing is protected, taken back or refreshed.
         _ => answer(action, ""),
     })
@@ -90,11 +102,13 @@ enum Phase {
     RetireOld,
 }
 
-/// Returns the reason for which the swap is undone, if it is.
-async fn last_look(aws: &Endpoint, phase: Phase) -> Option<Reason> {
+/// Returns the reason for which a swap that has `foreseen` the retirement is undone, if it is, and the reason for which its run
+/// ends.
+async fn last_look(aws: &Endpoint, phase: Phase, foreseen: Retirement) -> (Option<Reason>, Option<Reason>) {
     let clients = RegionClients::new(&aws.config().await);
     let mut work: Work = serde_json::from_str(AFTER_ATTACH).unwrap();
     let mut current = work.current.take().unwrap();
+    current.journal.retirement = foreseen;
     let original = current.journal.original.clone().unwrap();
     let group = groups::describe(&clients.autoscaling, work.group().unwrap().1).await.unwrap().unwrap();
     let mut described = members(&clients, &group).await.unwrap();
@@ -110,7 +124,7 @@ async fn last_look(aws: &Endpoint, phase: Phase) -> Option<Reason> {
     }
     let next = ask_owner(&clients, &mut work, (&group, &original), &described, &mut current).await.unwrap();
     assert_eq!(next == Next::Proceed, work.undo.is_none(), "{next:?}");
-    work.undo.map(|undo| undo.reason)
+    (work.undo.map(|undo| undo.reason), work.ended_by)
 }
 
 #[tokio::test]
@@ -118,7 +132,24 @@ async fn a_target_group_that_has_got_its_address_meanwhile_keeps_the_old_instanc
     for phase in [Phase::WaitForInService, Phase::RetireOld] {
         let [(_, old), (_, newcomer), (_, other)] = INSTANCES;
         for (target, expected) in [(old, Some(Reason::NotReproducible)), (newcomer, None), (other, None)] {
-            assert_eq!(last_look(&aws(target).await, phase).await, expected, "{target} at {phase:?}");
+            let seen = last_look(&aws(target, None).await, phase, Retirement::Detach).await;
+            assert_eq!(seen, (expected, None), "{target} at {phase:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_came_or_went_since_the_launch_keeps_the_old_instance() {
+    let changed = Some(Reason::GroupChanged);
+    for (hook, foreseen, undone, ended) in [
+        (None, Retirement::Detach, None, None),
+        (Some("TERMINATING"), Retirement::TerminateInGroup, None, None),
+        (Some("TERMINATING"), Retirement::Detach, changed, None),
+        (None, Retirement::TerminateInGroup, changed, None),
+        (Some("LAUNCHING"), Retirement::Detach, changed, changed),
+    ] {
+        let aws = aws("10.0.0.99", hook).await;
+        let seen = last_look(&aws, Phase::WaitForInService, foreseen).await;
+        assert_eq!(seen, (undone, ended), "{hook:?} where {foreseen:?} was foreseen");
     }
 }

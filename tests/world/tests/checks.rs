@@ -394,3 +394,37 @@ fn a_termination_that_lands_after_its_repetition_lowers_desired_once() {
     ]);
     holds(&selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}")));
 }
+
+/// Returns the output of a run whose group gets a hook in the middle of its swap.
+fn with_a_late_hook(happens: Happening) -> Value {
+    let happenings = (1..300).map(|second| (Duration::from_secs(second), happens)).collect();
+    let ended = without_a_fault(&Scene { happenings, ..of(GroupSpec { min: 0, ..GroupSpec::default() }) });
+    assert!(newcomer(&ended.world).is_none(), "the newcomer stays:\n{}", ended.world.chronicle);
+    match &ended.executions["by-hand"] {
+        Outcome::Succeeded(output) => output.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Adds a hook to a group without one, while its newcomer is a member or not yet.
+fn add_a_hook(world: &mut World, is_launching: bool, while_member: bool) {
+    let Some(newcomer) = newcomer(world) else { return };
+    let Some(group) = world.fleet.group_mut(WEB) else { return };
+    let is_member = group.members.iter().any(|member| member.instance_id == newcomer);
+    if group.hooks.is_empty() && is_member == while_member {
+        group.hooks.push(LifecycleHook { is_launching, ..LifecycleHook::at_termination(20) });
+    }
+}
+
+#[test]
+fn a_hook_that_would_not_run_undoes_the_swap() {
+    let lates: [Happening; 3] = [
+        |world| add_a_hook(world, true, false),
+        |world| add_a_hook(world, false, false),
+        |world| add_a_hook(world, false, true),
+    ];
+    for (n, late) in lates.into_iter().enumerate() {
+        let output = with_a_late_hook(late);
+        assert_eq!(output["rolled_back"][0]["reason"], "GROUP_CHANGED", "hook {n}: {output}");
+    }
+}

@@ -1,5 +1,5 @@
-//! Attach: N → N+1. Describes the group afresh, suspends AZRebalance, raises MaxSize by one if the group is full,
-//! and attaches the newcomer.
+//! Attach: N → N+1. Describes the group afresh, with its hooks and refreshes. Suspends AZRebalance, raises MaxSize by one
+//! if the group is full, and attaches the newcomer.
 //!
 //! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that we set.
 //! Undone by: detaching the newcomer with decrement, and restoring AZRebalance and MaxSize as recorded.
@@ -15,6 +15,7 @@ use spot_domain::swap::selection::{Change, changed_before_attach};
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::changed_by_now;
 use crate::work::{Current, Next, Work};
 
 /// Attaches the newcomer.
@@ -28,7 +29,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(Change::deleted()));
     };
     if group.member(&current.newcomer).is_none()
-        && let Some(change) = changed_before_attach(&group, &current.candidate.instance_id, &work.settings)
+        && let Some(change) = changed(&clients, work, current, &group).await?
     {
         return Ok(work.undo_for(change));
     }
@@ -52,6 +53,19 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the change since the launch that stands against the attach. A launching hook would not run for the newcomer.
+async fn changed(
+    clients: &RegionClients,
+    work: &mut Work,
+    current: &Current,
+    group: &Group,
+) -> Result<Option<Change>, StepError> {
+    match changed_before_attach(group, &current.candidate.instance_id, &work.settings) {
+        Some(change) => Ok(Some(change)),
+        None => Ok(changed_by_now(clients, work, group, current.journal.retirement).await?),
     }
 }
 

@@ -24,7 +24,7 @@ use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{members, note_addresses};
+use crate::group::{changed_by_now, members, note_addresses};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
 use crate::recovery::{calls_may_land, landed_by};
 use crate::work::{Current, Next, Work};
@@ -179,8 +179,8 @@ async fn leave(
 }
 
 /// Checks all that may have changed since the swap began, beside the group's own description. These are the old
-/// instance's tags, belongings and protection, the On-Demand floor, a refresh, and the newcomer itself. `described` are the
-/// group's members as EC2 describes them now, with the target groups that have them by their address.
+/// instance's tags, belongings and protection, the On-Demand floor, refreshes and hooks, and the newcomer itself.
+/// `described` are the group's members as EC2 describes them now, with the target groups that have them by their address.
 ///
 /// # Errors
 /// A call fails.
@@ -215,8 +215,8 @@ pub async fn ask_owner(
             work.undo(Reason::TerminationProtected, format!("{protection} is on by now on instance {old}"))
         );
     }
-    if let Some(refresh) = groups::active_refresh(&clients.autoscaling, &group.name).await? {
-        return Ok(work.undo_for(Change::of_group(refresh)));
+    if let Some(change) = changed_by_now(clients, work, group, current.journal.retirement).await? {
+        return Ok(work.undo_for(change));
     }
     if let Some(why) = taken_back(clients, current).await? {
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
