@@ -18,7 +18,8 @@ use crate::order::Orders;
 use crate::phases::gate::Refusal;
 use crate::work::Work;
 
-/// The most launches in one step: each refusal takes EC2 seconds, and the step has sixty.
+/// The most launches in one step: each refusal takes EC2 seconds, and the step has sixty. It also bounds the calls of a
+/// run that may launch nothing at all.
 const ATTEMPTS: usize = 10;
 /// The age at which a launch counts as recent. The journal records when the last launch was requested; an undo
 /// waits until that launch is visible.
@@ -133,7 +134,8 @@ impl<'a> Attempts<'a> {
                     return Ok(InPool::Launched { newcomer, came_from, remark });
                 }
                 Err(error) if error.kind == Kind::Retry => return Err(error.into()),
-                Err(error) if error.kind == Kind::Denied => {
+                // AWS denies the call before it looks for the instance that the ClientToken has launched.
+                Err(error) if error.kind == Kind::Denied && may_have_launched => {
                     let detail = error.to_string();
                     return Ok(InPool::EndsRun(Refusal { reason: Reason::NotAuthorized, detail }));
                 }
@@ -191,8 +193,7 @@ impl<'a> Attempts<'a> {
         })
     }
 
-    /// Returns one reason for all refusals. A quota comes before capacity, capacity before a full subnet, and what
-    /// EC2 rejects comes last.
+    /// Returns one reason for all refusals, of which the details name the first few.
     #[must_use]
     pub fn none_launched(self, not_cheaper: &str) -> Refusal {
         if self.failed.is_empty() && self.refused.is_empty() {
@@ -202,13 +203,25 @@ impl<'a> Attempts<'a> {
         if self.failed.is_empty() {
             return Refusal::all(&self.refused);
         }
-        let worst = [Reason::QuotaExceeded, Reason::NoCapacity, Reason::SubnetFull, Reason::LaunchRejected];
-        let is_among = |reason: &Reason| self.failed.iter().any(|(_, found, _)| found == reason);
-        let reason = worst.into_iter().find(is_among).unwrap_or(Reason::LaunchRejected);
+        let failed: Vec<Reason> = self.failed.iter().map(|(_, reason, _)| *reason).collect();
+        let reason = worst(&failed, self.refused.is_empty());
         let failed = self.failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}"));
         let details = failed.chain((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned())).collect();
         Refusal { reason, detail: first_few(details) }
     }
+}
+
+/// Returns the reason that stands for all failed launches of one candidate. Capacity comes before a full subnet, and what
+/// EC2 rejects comes last.
+///
+/// A quota or a missing permission ends the run. It stands only if each launch failed by it, and no pool was refused by
+/// the gate. A quota may be that of one class of types, and a policy or an image may deny one type. The types that are
+/// missing here may launch in another zone.
+fn worst(failed: &[Reason], gate_let_all_through: bool) -> Reason {
+    let is_the_only = |reason: &Reason| gate_let_all_through && failed.iter().all(|found| found == reason);
+    let account_wide = [Reason::QuotaExceeded, Reason::NotAuthorized].into_iter().find(is_the_only);
+    let of_pools = || [Reason::NoCapacity, Reason::SubnetFull].into_iter().find(|r| failed.contains(r));
+    account_wide.or_else(of_pools).unwrap_or(Reason::LaunchRejected)
 }
 
 /// Returns the pool's verdict. Asks the gate again if the verdict was used, or if its proof is stale.
@@ -237,17 +250,41 @@ pub fn closed(why: &GateClosed) -> Refusal {
 }
 
 /// Returns the reason for a refused launch. The refusal concerns the pool, the subnet, this very instance, or a
-/// quota that other classes of types may not share.
+/// quota or permission that other types may not need.
 fn reason_of(kind: Kind) -> Reason {
     match kind {
         Kind::NextPool => Reason::NoCapacity,
         Kind::NextSubnet => Reason::SubnetFull,
         Kind::Quota => Reason::QuotaExceeded,
+        Kind::Denied => Reason::NotAuthorized,
         _ => Reason::LaunchRejected,
     }
 }
 
 fn said(error: &CallError, subnet_id: &str) -> String {
-    let subnet = if error.kind == Kind::NextSubnet { format!("{subnet_id}: ") } else { String::new() };
-    format!("{subnet}{}: {}", error.code, error.message)
+    match error.kind {
+        Kind::NextSubnet => format!("{subnet_id}: {}: {}", error.code, error.message),
+        Kind::Denied => error.to_string(), // with the name of the call
+        _ => format!("{}: {}", error.code, error.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason::{LaunchRejected, NoCapacity, NotAuthorized, QuotaExceeded, SubnetFull};
+    use super::worst;
+
+    #[test]
+    fn what_one_pool_says_of_the_account_ends_no_run_if_another_pool_says_otherwise() {
+        for account_wide in [QuotaExceeded, NotAuthorized] {
+            assert_eq!(worst(&[account_wide; 2], true), account_wide);
+            assert_eq!(worst(&[account_wide; 2], false), LaunchRejected, "a poisoned pool was not asked");
+            for other in [NoCapacity, SubnetFull, LaunchRejected] {
+                assert_eq!(worst(&[account_wide, other], true), other);
+                assert_eq!(worst(&[other, account_wide], true), other);
+            }
+        }
+        assert_eq!(worst(&[QuotaExceeded, NotAuthorized], true), LaunchRejected);
+        assert_eq!(worst(&[LaunchRejected, SubnetFull, NoCapacity], true), NoCapacity);
+    }
 }

@@ -1,15 +1,19 @@
-//! A swap of several members, whose newcomers are launched ahead.
+//! A swap of several members, whose newcomers are launched ahead, and whose launches are refused in some pools.
 
 #![allow(clippy::panic)]
 
 mod holds;
 
+use std::time::Duration;
+
 use holds::{holds, play_or_tell};
+use serde_json::Value;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::GroupSpec;
+use spot_world::fleet::{GroupSpec, PoolRefusal};
+use spot_world::history::Ended;
 use spot_world::machine::Outcome;
-use spot_world::scene::Scene;
+use spot_world::scene::{Happening, Scene};
 
 fn four_on_demand() -> Scene {
     Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
@@ -54,4 +58,63 @@ fn the_reconciler_finishes_the_swap_whose_old_instance_was_leaving_and_ends_thos
     let alive: Vec<_> = fleet.instances().values().filter(|it| it.state.is_alive()).collect();
     assert_eq!((alive.len(), alive.iter().filter(|it| it.is_spot()).count()), (4, 2));
     assert_eq!(fleet.serving("web").len(), 4);
+}
+
+/// Plays the swap of two members, in two zones, whose group may launch two types.
+fn two_of_two_types(refused: Happening) -> Ended {
+    let overrides = ["m5.large", "m5a.large"].map(str::to_owned).to_vec();
+    let group = GroupSpec { size: 2, max: 3, overrides, ..GroupSpec::default() };
+    let scene = Scene { group, happenings: vec![(Duration::ZERO, refused)], ..Scene::default() };
+    play_or_tell(&scene, Plan::none())
+}
+
+fn report(ended: &Ended) -> &Value {
+    let Outcome::Succeeded(report) = &ended.executions["by-hand"] else { panic!("{:?}", ended.executions) };
+    report
+}
+
+fn launches(ended: &Ended) -> usize {
+    ended.world.chronicle.calls.iter().filter(|call| call.action == "RunInstances").count()
+}
+
+fn spot_quota_of(instance_type: &str) -> PoolRefusal {
+    PoolRefusal { instance_type: Some(instance_type.to_owned()), ..PoolRefusal::spot_quota() }
+}
+
+fn denied(instance_type: Option<&str>) -> PoolRefusal {
+    PoolRefusal {
+        instance_type: instance_type.map(str::to_owned),
+        status: 403,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "You are not authorized to perform this operation.".to_owned(),
+        ..PoolRefusal::spot_quota()
+    }
+}
+
+#[test]
+fn a_quota_of_one_class_of_types_leaves_members_of_other_zones_their_turn() {
+    let ended = two_of_two_types(|world| {
+        world.fleet.refuse_launches(PoolRefusal::insufficient_capacity("m5.large", "us-east-1a"));
+        world.fleet.refuse_launches(spot_quota_of("m5a.large"));
+    });
+    let report = report(&ended);
+    assert_eq!(report["swapped"].as_array().map(Vec::len), Some(1), "{report}");
+    assert_eq!(report["skipped"][0]["reason"], "NO_CAPACITY", "{report}");
+    assert!(report.get("ended_by").is_none(), "{report}");
+}
+
+#[test]
+fn a_denial_of_one_type_leaves_the_next_type_its_turn() {
+    let ended = two_of_two_types(|world| world.fleet.refuse_launches(denied(Some("m5.large"))));
+    let report = report(&ended);
+    assert_eq!(report["swapped"].as_array().map(Vec::len), Some(2), "{report}");
+    assert!(report.get("ended_by").is_none(), "{report}");
+}
+
+#[test]
+fn a_denial_of_every_type_ends_the_run_with_the_first_member() {
+    let ended = two_of_two_types(|world| world.fleet.refuse_launches(denied(None)));
+    let report = report(&ended);
+    assert_eq!(report["ended_by"]["reason"], "NOT_AUTHORIZED", "{report}");
+    assert_eq!((report["remaining"].as_u64(), launches(&ended)), (Some(1), 2), "{report}");
 }
