@@ -119,8 +119,8 @@ reasons! {
     PoolPoisoned = "POOL_POISONED",
         way_out: "Wait, or allow other types (tag `spot-optimizer:instance-types`). [Risk](../risk.md) says how to \
             unpoison a pool.";
-    /// The instance is Spot and is to be replaced by Spot. That takes another pool than its own, and its group allows no
-    /// other type.
+    /// The instance is Spot and is to be replaced by Spot, which takes another pool than its own. Or its group does not
+    /// launch its type any more. The group allows no other type.
     NoOtherPool = "NO_OTHER_POOL",
         way_out: "Allow other types (tag `spot-optimizer:instance-types`), or take the instance back (`\"to\": \
             \"ON_DEMAND\"`).";

@@ -69,7 +69,11 @@ pub fn given(source: &asg::LaunchConfiguration) -> Result<(Given, Option<Usd>), 
         )));
     }
     let devices = source.block_device_mappings().iter().filter_map(|m| m.device_name().map(str::to_owned));
-    let given = Given { devices: devices.collect(), ..Given::default() };
+    let given = Given {
+        instance_type: source.instance_type().and_then(|kind| kind.parse().ok()),
+        devices: devices.collect(),
+        ..Given::default()
+    };
     Ok((given, price("SpotPrice", source.spot_price()).map_err(refused)?))
 }
 

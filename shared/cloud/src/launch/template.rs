@@ -166,6 +166,7 @@ fn given(data: &ec2::ResponseLaunchTemplateData) -> Given {
         data.tag_specifications().iter().filter(|s| s.resource_type() == Some(&ec2::ResourceType::Instance));
     let interfaces = data.network_interfaces();
     Given {
+        instance_type: data.instance_type().and_then(|kind| kind.as_str().parse().ok()),
         devices: data
             .block_device_mappings()
             .iter()
@@ -348,7 +349,8 @@ mod tests {
             .build();
         let data =
             data().block_device_mappings(device).tag_specifications(tags).tag_specifications(of_volumes);
-        let given = given(&data.build());
+        let given = given(&data.instance_type(ec2::InstanceType::T3Small).build());
+        assert_eq!(given.instance_type.unwrap().as_str(), "t3.small");
         assert_eq!(given.devices.into_iter().collect::<Vec<_>>(), ["/dev/sdb"]);
         assert_eq!(given.tag_keys.into_iter().collect::<Vec<_>>(), ["team"]);
         assert!(given.interfaces.is_empty());

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::ids::InstanceType;
 use crate::tags::{MAX_TAGS, Tags, inherited};
 
 /// A volume of an instance, as far as it bears on a replacement.
@@ -63,6 +64,8 @@ pub struct Belongings {
 /// The part of every instance that comes from a launch template or configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
+    /// The instance type; `None` if the template leaves it to the group's policy.
+    pub instance_type: Option<InstanceType>,
     /// Device names of the block device mappings.
     pub devices: BTreeSet<String>,
     /// Device indexes of the network interfaces; empty if the launch asks for one interface alone.

@@ -1,7 +1,8 @@
 //! The choice of the instances of a group that are worth a swap, with a reason for each of the others.
-//! `candidate` is such an instance, `change` holds the changes that make a swap in progress turn back.
+//! `candidate` is such an instance, `types` are those that may replace it, and `change` holds the changes that make a swap
+//! in progress turn back.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
 use crate::own_tags::misspelt_tags;
@@ -13,7 +14,6 @@ use crate::swap::asked::Asked;
 use crate::swap::belongings::{Belongings, Given, too_many_tags};
 use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
-use crate::swap::market::Market;
 use crate::swap::pricing::Prices;
 use crate::swap::report::NotSwapped;
 
@@ -56,9 +56,11 @@ pub struct View<'a> {
 
 mod candidate;
 mod change;
+mod types;
 
 pub use candidate::Candidate;
 pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_run};
+use types::{first_type, other_types};
 
 type Why = (Reason, String);
 
@@ -323,12 +325,15 @@ fn pools(
         view.group.launch_of(kind).is_some_and(|launch| !matches!(view.launches.get(&launch), Some(Err(_))))
     };
     let to = view.asked.to;
-    let others =
-        other_types(view.group, tags, settings, to).into_iter().filter(|t| t != own && can_launch(t));
-    let pool = |instance_type| Pool { region: view.region.clone(), az_id: az_id.clone(), instance_type };
+    let first = first_type(view, own);
+    let others = other_types(view.group, tags, settings, to)
+        .into_iter()
+        .filter(|t| Some(t) != first.as_ref() && can_launch(t));
     // The pool of a Spot instance is what is wrong with it.
-    let own_pool = (instance.market() != to).then(|| own.clone());
-    let pools: Vec<Pool> = own_pool.into_iter().chain(others).map(pool).collect();
+    let is_at_fault = |kind: &InstanceType| instance.market() == to && kind == own;
+    let types = first.iter().cloned().chain(others).filter(|kind| !is_at_fault(kind));
+    let pool = |instance_type| Pool { region: view.region.clone(), az_id: az_id.clone(), instance_type };
+    let pools: Vec<Pool> = types.map(pool).collect();
     if pools.is_empty() {
         let detail = format!(
             "its own pool, {own} in {az_id}, is none for its replacement, and its group allows no other type"
@@ -398,29 +403,6 @@ pub fn replacement_launch(
         Some(member) => member_launch(group, member, new_type).ok(),
         None => group.launch_of(new_type),
     }
-}
-
-/// Returns the types that a replacement may have beside the old one's: the group's own overrides, else its
-/// tag, else the setting.
-///
-/// The setting does not count if the policy selects by attributes: only AWS knows which types have them. Nor does it
-/// count for an On-Demand replacement: it lists the types that are worth their Spot price.
-fn other_types(group: &Group, tags: &GroupTags, settings: &Settings, to: Market) -> Vec<InstanceType> {
-    let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
-        group.overrides.iter().map(|o| o.instance_type.clone()).collect()
-    } else if let Some(types) = &tags.instance_types {
-        types.clone()
-    } else if group.requirements.is_none() && to.is_spot() {
-        settings.instance_types.clone()
-    } else {
-        Vec::new()
-    };
-    let mut seen = HashSet::new();
-    types.retain(|t| {
-        group.requirements.as_ref().is_none_or(|requirements| requirements.lets_through(t))
-            && seen.insert(t.clone())
-    });
-    types
 }
 
 /// Keeps `floor` of the `on_demand` serving instances: the last candidates stay. A swap that leaves no On-Demand

@@ -25,8 +25,8 @@ pub struct Candidate {
     /// The market of its replacement; absent for Spot.
     #[serde(default, skip_serializing_if = "Market::is_spot")]
     pub to: Market,
-    /// The pools that may replace the instance, best first: its own type, then the group's others. A Spot instance is
-    /// not replaced from its own pool. Of an On-Demand replacement, a pool only says type and zone.
+    /// The pools that may replace the instance, best first: its own type if the group still launches that, or else its
+    /// template's, then the group's others. A Spot instance is not replaced from its own pool. Of an On-Demand replacement, a pool only says type and zone.
     pub pools: Vec<Pool>,
     /// The zone's name in this account.
     pub availability_zone: String,

@@ -5,10 +5,12 @@ use crate::swap::group::tests::{group_of, id, member, on_demand};
 use crate::swap::group::{AZ_REBALANCE, HEALTH_CHECK, MemberState, Override, Requirements};
 use crate::swap::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
 use crate::swap::journal::Original;
+use crate::swap::market::Market;
 use crate::tags::{CLUSTER_TAG, Tags};
 use proptest::prelude::*;
 
 mod asked;
+mod launched_today;
 mod until_it_leaves;
 
 type Instances = BTreeMap<InstanceId, Instance>;
@@ -192,7 +194,9 @@ fn overrides_come_before_the_tag_and_the_tag_before_the_setting() {
     group.tags.insert(INSTANCE_TYPES_TAG.into(), "m5a.large, m5.large,m5a.large".into());
     assert_eq!(types(&group, &settings), ["m5.large", "m5a.large"]);
     group.overrides = vec![override_of("c5.large", None)];
-    assert_eq!(types(&group, &settings), ["m5.large", "c5.large"]);
+    assert_eq!(types(&group, &settings), ["c5.large"], "the overrides name every type");
+    group.overrides.push(override_of("m5.large", None));
+    assert_eq!(types(&group, &settings), ["m5.large", "c5.large"], "the own type comes first");
 }
 
 #[test]
