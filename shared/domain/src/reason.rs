@@ -136,9 +136,11 @@ reasons! {
     /// the detail names the lack. Nothing was launched.
     GateBlind = "GATE_BLIND", ends: Run,
         way_out: "Deploy [account.yaml](../forwarding.md) there. The setting `blind_gate` may allow swaps all the same.";
-    /// No pool of the zone saves `min_saving_percent`, or is below the group's `SpotMaxPrice`.
+    /// No pool of the zone saves `min_saving_percent`, or is below the group's `SpotMaxPrice`. Or the newcomer's image is
+    /// billed otherwise than the old instance, whose prices were compared.
     NotCheaper = "NOT_CHEAPER",
-        way_out: "Allow other types, lower `min_saving_percent`, or raise `SpotMaxPrice`.";
+        way_out: "Allow other types, lower `min_saving_percent`, or raise `SpotMaxPrice`. If the image is another one, let \
+            the group replace its members first.";
     /// No subnet of the group in the instance's zone has a free address; the detail names them.
     SubnetFull = "SUBNET_FULL",
         way_out: "Free addresses, or add a subnet of that zone to the group.";

@@ -1,4 +1,4 @@
-//! A swap of several members, whose newcomers are launched ahead, and whose launches are refused in some pools.
+//! Launches for the members of a group: ahead of their turn, refused in some pools, and from a template that has moved.
 
 #![allow(clippy::panic)]
 
@@ -10,10 +10,11 @@ use holds::{holds, play_or_tell};
 use serde_json::Value;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::{GroupSpec, PoolRefusal};
+use spot_world::fleet::{GroupSpec, PoolRefusal, TemplateVersion};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
+use spot_world::world::World;
 
 fn four_on_demand() -> Scene {
     Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
@@ -117,4 +118,37 @@ fn a_denial_of_every_type_ends_the_run_with_the_first_member() {
     let report = report(&ended);
     assert_eq!(report["ended_by"]["reason"], "NOT_AUTHORIZED", "{report}");
     assert_eq!((report["remaining"].as_u64(), launches(&ended)), (Some(1), 2), "{report}");
+}
+
+fn change_each_template(world: &mut World, change: fn(&mut TemplateVersion)) {
+    let templates = world.fleet.catalog_mut().templates.values_mut();
+    templates.flat_map(|template| template.versions.values_mut()).for_each(change);
+}
+
+/// Plays the swap of one member, whose group's template has changed since its launch.
+fn after_a_change(change: Happening) -> Ended {
+    play_or_tell(&Scene { happenings: vec![(Duration::ZERO, change)], ..Scene::default() }, Plan::none())
+}
+
+#[test]
+fn a_template_that_has_moved_to_another_type_is_followed() {
+    let ended = after_a_change(|world| {
+        change_each_template(world, |version| version.instance_type = "c5.large".to_owned());
+    });
+    let report = report(&ended);
+    let pool = report["swapped"][0]["pool"].as_str().unwrap_or_default();
+    assert!(pool.ends_with("#c5.large"), "{report}");
+}
+
+#[test]
+fn a_newcomer_that_is_billed_for_another_system_is_undone() {
+    let ended = after_a_change(|world| {
+        let operation = ("ami-0windows".to_owned(), "RunInstances:0002".to_owned());
+        world.fleet.catalog_mut().usage_operations.extend([operation]);
+        change_each_template(world, |version| version.image_id = "ami-0windows".to_owned());
+    });
+    let report = report(&ended);
+    assert_eq!(report["rolled_back"][0]["reason"], "NOT_CHEAPER", "{report}");
+    let alive = ended.world.fleet.instances().values().filter(|instance| instance.state.is_alive());
+    assert_eq!((alive.count(), launches(&ended)), (1, 1), "{report}");
 }

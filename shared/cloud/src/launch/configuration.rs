@@ -71,6 +71,7 @@ pub fn given(source: &asg::LaunchConfiguration) -> Result<(Given, Option<Usd>), 
     let devices = source.block_device_mappings().iter().filter_map(|m| m.device_name().map(str::to_owned));
     let given = Given {
         instance_type: source.instance_type().and_then(|kind| kind.parse().ok()),
+        is_dedicated: source.placement_tenancy() == Some("dedicated"),
         devices: devices.collect(),
         ..Given::default()
     };

@@ -167,6 +167,7 @@ fn given(data: &ec2::ResponseLaunchTemplateData) -> Given {
     let interfaces = data.network_interfaces();
     Given {
         instance_type: data.instance_type().and_then(|kind| kind.as_str().parse().ok()),
+        is_dedicated: data.placement().and_then(|p| p.tenancy()) == Some(&ec2::Tenancy::Dedicated),
         devices: data
             .block_device_mappings()
             .iter()
@@ -351,9 +352,17 @@ mod tests {
             data().block_device_mappings(device).tag_specifications(tags).tag_specifications(of_volumes);
         let given = given(&data.instance_type(ec2::InstanceType::T3Small).build());
         assert_eq!(given.instance_type.unwrap().as_str(), "t3.small");
+        assert!(!given.is_dedicated);
         assert_eq!(given.devices.into_iter().collect::<Vec<_>>(), ["/dev/sdb"]);
         assert_eq!(given.tag_keys.into_iter().collect::<Vec<_>>(), ["team"]);
         assert!(given.interfaces.is_empty());
+    }
+
+    #[test]
+    fn a_dedicated_tenancy_is_known_since_its_price_is_not() {
+        let of = |tenancy| ec2::LaunchTemplatePlacement::builder().tenancy(tenancy).build();
+        assert!(given(&data().placement(of(ec2::Tenancy::Dedicated)).build()).is_dedicated);
+        assert!(!given(&data().placement(of(ec2::Tenancy::Default)).build()).is_dedicated);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Belongings {
 pub struct Given {
     /// The instance type; `None` if the template leaves it to the group's policy.
     pub instance_type: Option<InstanceType>,
+    /// The tenancy is `dedicated`.
+    pub is_dedicated: bool,
     /// Device names of the block device mappings.
     pub devices: BTreeSet<String>,
     /// Device indexes of the network interfaces; empty if the launch asks for one interface alone.

@@ -33,6 +33,18 @@ impl UsageOperation {
         &self.0
     }
 
+    /// Returns true if both stand for the same operating system and licence.
+    ///
+    /// On a bill, the operation of a Spot instance ends with the code of its zone: `RunInstances:0010:SV006`.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.without_zone() == other.without_zone()
+    }
+
+    fn without_zone(&self) -> &str {
+        self.0.split_once(":SV").map_or(self.0.as_str(), |(operation, _)| operation)
+    }
+
     /// Returns the `ProductDescription` under which EC2 publishes Spot prices.
     ///
     /// The result is `None` if EC2 publishes none, as for SQL Server or a licence of the customer's own.

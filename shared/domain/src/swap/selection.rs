@@ -60,7 +60,7 @@ mod types;
 
 pub use candidate::Candidate;
 pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_run};
-use types::{first_type, other_types};
+use types::{billed_as, first_type, other_types};
 
 type Why = (Reason, String);
 
@@ -208,6 +208,7 @@ fn candidate(
     let pools = pools(view, instance, tags, settings)?;
     // The pods of a node bring and take along what it has.
     let own = (kind == MemberKind::Plain).then_some(&instance.belongings);
+    let billed_as = billed_as(view, instance, &pools);
     Ok(Candidate {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
@@ -215,7 +216,7 @@ fn candidate(
         to: view.asked.to,
         pools,
         availability_zone: instance.availability_zone.clone(),
-        billed_as: instance.billed_as(),
+        billed_as,
         prices: Prices::default(),
         not_cheaper: String::new(),
         holds: own.map(Belongings::ids).unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! WaitForHealth: the newcomer must run and pass both status checks. If it is Spot, its pool must still be clear. Its group
-//! must still launch the same. The group must not be scaling: it would take an attach at that moment for its own.
+//! WaitForHealth: the newcomer must run and pass both status checks. If it is Spot, its pool must still be clear, and it must
+//! be billed for the operating system whose prices were compared. Its group must still launch the same. The group must not be scaling: it would take an attach at that moment for its own.
 //! Changes nothing in AWS.
 //!
 //! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
@@ -42,10 +42,13 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
                 Err(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")))
             }
             InstanceState::Pending => unhealthy("it is still pending"),
-            InstanceState::Running if !instances::passes_status_checks(&clients.ec2, newcomer).await? => {
-                unhealthy("its status checks have not both passed")
-            }
-            InstanceState::Running => healthy(context, &clients, work, current).await?,
+            InstanceState::Running => match current.candidate.billed_otherwise(i) {
+                Some(why) => Err(work.undo(Reason::NotCheaper, why)),
+                None if !instances::passes_status_checks(&clients.ec2, newcomer).await? => {
+                    unhealthy("its status checks have not both passed")
+                }
+                None => healthy(context, &clients, work, current).await?,
+            },
         },
     };
     let (reason, why) = match waiting_for {

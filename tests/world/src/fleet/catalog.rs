@@ -64,6 +64,8 @@ pub struct Catalog {
     pub templates: BTreeMap<String, LaunchTemplate>,
     /// By name.
     pub configurations: BTreeMap<String, LaunchConfiguration>,
+    /// The `UsageOperation` of images that are billed for more than Linux, by image id.
+    pub usage_operations: BTreeMap<String, String>,
 }
 
 impl Catalog {
@@ -81,6 +83,7 @@ impl Catalog {
             zones,
             templates: BTreeMap::new(),
             configurations: BTreeMap::new(),
+            usage_operations: BTreeMap::new(),
         }
     }
 

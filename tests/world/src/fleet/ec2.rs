@@ -89,8 +89,9 @@ impl Fleet {
             xml.text("tenancy", "default");
         });
         xml.text("clientToken", &instance.client_token);
-        xml.text("platformDetails", "Linux/UNIX");
-        xml.text("usageOperation", "RunInstances");
+        let operation = self.catalog.usage_operations.get(&instance.image_id);
+        xml.text("platformDetails", if operation.is_some() { "licensed" } else { "Linux/UNIX" });
+        xml.text("usageOperation", operation.map_or("RunInstances", String::as_str));
         if let Some(request) = &instance.spot_request_id {
             xml.text("instanceLifecycle", "spot");
             xml.text("spotInstanceRequestId", request);

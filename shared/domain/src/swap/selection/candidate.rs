@@ -8,6 +8,7 @@ use crate::ids::{InstanceId, InstanceType};
 use crate::money::Usd;
 use crate::risk::pool::Pool;
 use crate::swap::asked::{Asked, Named};
+use crate::swap::group::Instance;
 use crate::swap::market::Market;
 use crate::swap::pricing::{Prices, UsageOperation};
 use crate::tags::Tags;
@@ -30,8 +31,8 @@ pub struct Candidate {
     pub pools: Vec<Pool>,
     /// The zone's name in this account.
     pub availability_zone: String,
-    /// The operation that the instance is billed for, if prices of its kind are known: shared tenancy, no
-    /// Marketplace software.
+    /// The operation that the instance is billed for, if prices of its kind are known: shared tenancy, also of what its
+    /// group launches today, and no Marketplace software.
     #[serde(default)]
     pub billed_as: Option<UsageOperation>,
     /// The prices of the instance and of its pools; empty before the gate has asked.
@@ -76,11 +77,31 @@ impl Candidate {
         };
         Some((price(self.from, &self.instance_type)? - price(self.to, replacement)?).per_month())
     }
+
+    /// Says that a Spot newcomer is billed otherwise than the instance whose price was compared: its image has another
+    /// operating system, or software of the Marketplace. The result is `None` if that price is not known.
+    #[must_use]
+    pub fn billed_otherwise(&self, newcomer: &Instance) -> Option<String> {
+        let compared = self.billed_as.as_ref().filter(|_| self.to.is_spot())?;
+        let found = newcomer.billed_as();
+        if found.as_ref().is_some_and(|found| found.is_like(compared)) {
+            return None;
+        }
+        let (id, old) = (&newcomer.id, &self.instance_id);
+        let found =
+            found.map_or("software of the Marketplace, or dedicated tenancy".to_owned(), |it| it.to_string());
+        let image = newcomer.belongings.image_id.as_deref().unwrap_or("its image");
+        Some(format!(
+            "newcomer {id} is billed for {found} ({image}), and {old} for {compared}: the prices that were compared are \
+             those of {compared}"
+        ))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swap::group::tests::on_demand;
 
     fn candidate(from: Market, to: Market) -> Candidate {
         let usd = |text: &str| Usd::new(text.parse().unwrap());
@@ -117,6 +138,30 @@ mod tests {
         assert_eq!(saved(Market::Spot, Market::OnDemand, "m5.large"), said("-51.10"));
         assert_eq!(saved(Market::Spot, Market::OnDemand, "c5.large"), said("-43.80"));
         assert_eq!(saved(Market::Spot, Market::OnDemand, "r5.large"), None, "never a guess");
+    }
+
+    #[test]
+    fn a_newcomer_with_another_system_is_billed_otherwise() {
+        let compared = |operation: Option<&str>, to| Candidate {
+            billed_as: operation.map(UsageOperation::new),
+            ..candidate(Market::OnDemand, to)
+        };
+        let linux = compared(Some("RunInstances"), Market::Spot);
+        let mut newcomer = Instance { is_spot: true, ..on_demand(1) };
+        assert_eq!(linux.billed_otherwise(&newcomer), None);
+        newcomer.usage_operation = UsageOperation::new("RunInstances:SV006");
+        assert_eq!(linux.billed_otherwise(&newcomer), None, "Spot in a zone of a VPC");
+        newcomer.usage_operation = UsageOperation::new("RunInstances:0002");
+        let why = linux.billed_otherwise(&newcomer).unwrap();
+        assert!(
+            why.contains("billed for RunInstances:0002") && why.contains("for RunInstances: the prices"),
+            "{why}"
+        );
+        assert_eq!(compared(None, Market::Spot).billed_otherwise(&newcomer), None, "nothing was compared");
+        assert_eq!(compared(Some("RunInstances"), Market::OnDemand).billed_otherwise(&newcomer), None);
+        newcomer.usage_operation = UsageOperation::linux();
+        newcomer.belongings.has_marketplace_software = true;
+        assert!(linux.billed_otherwise(&newcomer).unwrap().contains("Marketplace"));
     }
 
     #[test]

@@ -26,6 +26,22 @@ fn a_template_that_has_moved_to_another_type_is_followed() {
 }
 
 #[test]
+fn the_price_of_a_launch_in_dedicated_tenancy_is_not_known() {
+    let mut group = group_of(1);
+    group.overrides = vec![override_of("m5.large", None), override_of("c5.large", Some("lt-dedicated"))];
+    let (instances, settings) = (by_id(&[on_demand(0)]), Settings::default());
+    let mut launches = plain_launches(&group, &instances, &settings);
+    let billed_as = |launches: &Launches| {
+        let selection = viewed(&group, &instances, launches, |view| select(view, &settings)).unwrap();
+        selection.candidates[0].billed_as.clone()
+    };
+    assert!(billed_as(&launches).is_some());
+    let of_c5 = group.launch_of(&"c5.large".parse().unwrap()).unwrap();
+    launches.insert(of_c5, Ok(Given { is_dedicated: true, ..Given::default() }));
+    assert_eq!(billed_as(&launches), None);
+}
+
+#[test]
 fn a_spot_member_of_another_type_may_go_back_to_that_of_the_template() {
     let (group, member) = (group_of(1), Instance { is_spot: true, ..on_demand(0) });
     let asked = Asked { replace: Some(crate::swap::asked::Named::one(&id(0))), ..Asked::default() };
