@@ -69,14 +69,14 @@ def test_a_scheduled_action_that_is_taken_back_is_not_waited_for(aws, scene):
 
 def test_a_scheduled_action_after_the_swap_is_no_hindrance(scene, settings):
     web = scene(size=1, minimum=0)
-    settings(in_service_timeout_seconds=300)
+    settings(health_timeout_seconds=60, in_service_timeout_seconds=300)
     schedule(web, 600, DesiredCapacity=1)
     web.assert_swapped(web.swap())
 
 
 def test_a_group_that_never_rests_is_left_alone_and_nothing_is_paid_for(aws, scene, settings):
     web = scene(size=2, minimum=0, maximum=4)
-    settings(in_service_timeout_seconds=1)
+    settings(health_timeout_seconds=1, in_service_timeout_seconds=1)
     aws.control.timing(group_launch=600)
     scale_out(web, 3)
     report = web.swap()

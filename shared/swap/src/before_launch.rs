@@ -9,6 +9,7 @@ use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
 use spot_domain::swap::group::Group;
+use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 
@@ -16,6 +17,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::{GroupLook, look_for, malformed, unfit_by_now};
 use crate::phases::gate::Refusal;
+use crate::phases::wait_for_in_service::AFTER_WARM_UP_SECONDS;
 use crate::pricing;
 use crate::work::Work;
 
@@ -24,6 +26,10 @@ const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// The age of an answer about scheduled actions up to which launches use it: schedules change seldom.
 const SCHEDULE_REMEMBERED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// The time beyond a swap for which scheduled actions are asked for: only the group, which is described after them, says how
+/// long its newcomers warm up.
+const LONGEST_WARM_UP: SignedDuration = SignedDuration::from_hours(24);
 
 /// The activity of a group before a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,25 +52,25 @@ pub async fn group_at_rest(
     clients: &RegionClients,
     work: &mut Work,
 ) -> Result<(Option<Group>, Rest), StepError> {
-    let seconds = horizon_seconds(work);
     // Schedule first: an action that starts between the two calls shows in the group.
-    let schedule = if work.launch_may_wait { scheduled_actions(clients, work, seconds).await? } else { None };
+    let schedule = if work.launch_may_wait { scheduled_actions(clients, work).await? } else { None };
     let Some(group) = context.group(clients, work).await? else {
         return Ok((None, Rest::AtRest));
     };
     let restless = if work.launch_may_wait { restless(work, &group, schedule) } else { None };
     if let Some(restless) = restless {
-        return Ok((Some(group), wait_or_give_up(work, restless)));
+        let patience = patience_seconds(work, warm_up_seconds(&group));
+        return Ok((Some(group), wait_or_give_up(work, restless, patience)));
     }
     work.launch_deadline = None;
     Ok((Some(group), Rest::AtRest))
 }
 
-fn wait_or_give_up(work: &mut Work, restless: Restless) -> Rest {
+fn wait_or_give_up(work: &mut Work, restless: Restless, patience_seconds: u32) -> Rest {
     tracing::info!("waiting before the launch: {}", restless.why);
     let deadline = match work.launch_deadline {
         Some(deadline) => deadline,
-        None => work.wait_at_most(patience_seconds(work)),
+        None => work.wait_at_most(patience_seconds),
     };
     if clock::now() >= deadline {
         work.launch_deadline = None;
@@ -75,17 +81,33 @@ fn wait_or_give_up(work: &mut Work, restless: Restless) -> Rest {
     Rest::Later
 }
 
-/// Returns the most seconds between the attach and the retirement. Before its cordon, a node may wait one drain
-/// timeout for pods that end by themselves. The drain may then take as long again.
-fn horizon_seconds(work: &Work) -> u32 {
+/// Returns the most seconds between the launch and the retirement: boot, attach, warm-up and drain. Before its cordon, a node
+/// may wait one drain timeout for pods that end by themselves. The drain may then take as long again.
+fn horizon_seconds(work: &Work, warm_up_seconds: u32) -> u32 {
     let drains = drain_seconds(work).saturating_mul(2);
-    work.settings.in_service_timeout_seconds.saturating_add(drains)
+    until_it_serves(work, warm_up_seconds).saturating_add(drains)
 }
 
 /// Returns the seconds that a group gets to come to rest. They are no fewer than the horizon, so that an action
 /// due within the horizon passes.
-fn patience_seconds(work: &Work) -> u32 {
-    work.settings.in_service_timeout_seconds.saturating_add(drain_seconds(work)).saturating_mul(2)
+fn patience_seconds(work: &Work, warm_up_seconds: u32) -> u32 {
+    until_it_serves(work, warm_up_seconds).saturating_add(drain_seconds(work)).saturating_mul(2)
+}
+
+/// Returns the most seconds between a launch and the time at which the newcomer serves.
+fn until_it_serves(work: &Work, warm_up_seconds: u32) -> u32 {
+    let settings = &work.settings;
+    let joins = work.kind.node().map_or(0, |_| settings.node_ready_timeout_seconds);
+    let boots = settings.health_timeout_seconds.max(joins);
+    boots.saturating_add(settings.in_service_timeout_seconds).saturating_add(warm_up_seconds)
+}
+
+/// Returns the seconds by which the warm-up of the group extends the wait for a newcomer that is InService.
+fn warm_up_seconds(group: &Group) -> u32 {
+    match Readiness::asked_by(group) {
+        Readiness::WarmUp(seconds) if seconds > 0 => seconds.saturating_add(AFTER_WARM_UP_SECONDS),
+        Readiness::WarmUp(_) | Readiness::Tag(_) => 0,
+    }
 }
 
 fn drain_seconds(work: &Work) -> u32 {
@@ -101,26 +123,20 @@ struct Restless {
 /// A group's schedule, as the last call showed it.
 struct Schedule {
     actions: Vec<ScheduledAction>,
-    /// An action before this time delays the launch.
-    until: Timestamp,
     /// The last time for which the actions are known.
     horizon: Timestamp,
 }
 
 /// Returns the group's schedule; `None` if the last call is recent.
-async fn scheduled_actions(
-    clients: &RegionClients,
-    work: &Work,
-    seconds: u32,
-) -> Result<Option<Schedule>, StepError> {
-    let until = from_now(i64::from(seconds));
-    if work.unscheduled_until.is_some_and(|quiet| until < quiet) {
+async fn scheduled_actions(clients: &RegionClients, work: &Work) -> Result<Option<Schedule>, StepError> {
+    let seconds = i64::from(horizon_seconds(work, 0));
+    if work.unscheduled_until.is_some_and(|quiet| from_now(seconds) < quiet) {
         return Ok(None);
     }
-    let horizon = from_now(i64::from(seconds) + SCHEDULE_REMEMBERED_FOR.as_secs());
+    let horizon = from_now(seconds + LONGEST_WARM_UP.as_secs() + SCHEDULE_REMEMBERED_FOR.as_secs());
     let (_, name) = work.group()?;
     let actions = groups::scheduled_actions(&clients.autoscaling, name, horizon).await?;
-    Ok(Some(Schedule { actions, until, horizon }))
+    Ok(Some(Schedule { actions, horizon }))
 }
 
 fn from_now(seconds: i64) -> Timestamp {
@@ -132,13 +148,18 @@ fn restless(work: &mut Work, group: &Group, schedule: Option<Schedule>) -> Optio
     if let Some(why) = scaling(group, &mut work.short_since, now) {
         return Some(Restless { why, expected: None });
     }
-    let Schedule { actions, until, horizon } = schedule?;
+    let Schedule { actions, horizon } = schedule?;
+    let warm_up = warm_up_seconds(group);
+    let seconds = i64::from(horizon_seconds(work, warm_up));
+    let (until, known_until) = (from_now(seconds), from_now(seconds + SCHEDULE_REMEMBERED_FOR.as_secs()));
     let next = due(group, &actions, now, horizon);
     if let Some(action) = next.filter(|action| action.at <= until) {
         let why = format!("its scheduled action {} is due at {}", action.name, action.at);
         return Some(Restless { why, expected: Some(action.at) });
     }
-    work.unscheduled_until = Some(next.map_or(horizon, |action| action.at));
+    let quiet_until = next.map_or(known_until, |action| action.at.min(known_until));
+    let warm_up = SignedDuration::from_secs(-i64::from(warm_up));
+    work.unscheduled_until = Some(quiet_until.saturating_add(warm_up).unwrap_or(Timestamp::MIN));
     None
 }
 
@@ -262,17 +283,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schedule_is_asked_for_the_wait_at_the_cordon_and_the_drain_after_it() {
+    fn a_schedule_counts_from_the_boot_to_the_drain_after_the_wait_at_the_cordon() {
         let parsed = |payload: &str| serde_json::from_str::<Work>(payload).unwrap();
         let mut node = parsed(include_str!("../tests/payloads/3fb1158-node-after-launch.json"));
         node.settings.in_service_timeout_seconds = 900;
         node.settings.drain_timeout_seconds = 1800;
-        assert_eq!(horizon_seconds(&node), 900 + 2 * 1800);
+        (node.settings.health_timeout_seconds, node.settings.node_ready_timeout_seconds) = (600, 300);
+        assert_eq!(horizon_seconds(&node, 0), 600 + 900 + 2 * 1800);
         node.drain_timeout_seconds = Some(7200);
-        assert_eq!(horizon_seconds(&node), 900 + 2 * 7200, "the request's own");
-        assert!(patience_seconds(&node) >= horizon_seconds(&node));
+        assert_eq!(horizon_seconds(&node, 0), 600 + 900 + 2 * 7200, "the request's own");
+        node.settings.node_ready_timeout_seconds = 1200;
+        assert_eq!(
+            horizon_seconds(&node, 0),
+            1200 + 900 + 2 * 7200,
+            "it joins its cluster before the attach"
+        );
+        assert!(patience_seconds(&node, 3600) >= horizon_seconds(&node, 3600));
         let mut group = parsed(include_str!("../tests/payloads/3fb1158-group-after-launch.json"));
-        group.settings.in_service_timeout_seconds = 900;
-        assert_eq!(horizon_seconds(&group), 900, "nothing is drained");
+        (group.settings.health_timeout_seconds, group.settings.in_service_timeout_seconds) = (600, 900);
+        assert_eq!(horizon_seconds(&group, 0), 600 + 900, "nothing is drained");
+        assert_eq!(horizon_seconds(&group, 1800), 600 + 900 + 1800);
+        assert!(patience_seconds(&group, 1800) >= horizon_seconds(&group, 1800));
     }
 }

@@ -1,4 +1,5 @@
-//! Launches for the members of a group: ahead of their turn, refused in some pools, and from a template that has moved.
+//! Launches for the members of a group: ahead of their turn, refused in some pools, from a template that has moved, and
+//! beside a schedule.
 
 #![allow(clippy::panic)]
 
@@ -7,13 +8,15 @@ mod holds;
 use std::time::Duration;
 
 use holds::{holds, play_or_tell};
+use jiff::SignedDuration;
 use serde_json::Value;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::{GroupSpec, PoolRefusal, TemplateVersion};
+use spot_world::fleet::{GroupSpec, PoolRefusal, ScheduledScaling, TemplateVersion};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
+use spot_world::virtual_time::now;
 use spot_world::world::World;
 
 fn four_on_demand() -> Scene {
@@ -118,6 +121,25 @@ fn a_denial_of_every_type_ends_the_run_with_the_first_member() {
     let report = report(&ended);
     assert_eq!(report["ended_by"]["reason"], "NOT_AUTHORIZED", "{report}");
     assert_eq!((report["remaining"].as_u64(), launches(&ended)), (Some(1), 2), "{report}");
+}
+
+#[test]
+fn a_launch_waits_for_an_action_that_is_due_before_its_newcomer_has_warmed_up() {
+    let ended = after_a_change(|world| {
+        let at = now() + SignedDuration::from_mins(20);
+        let action = ScheduledScaling { name: "morning".to_owned(), at, desired: 1 };
+        assert!(world.fleet.schedule("web", action));
+        if let Some(group) = world.fleet.group_mut("web") {
+            group.warm_up_seconds = Some(1800);
+        }
+    });
+    assert_eq!(report(&ended)["swapped"].as_array().map(Vec::len), Some(1), "{}", report(&ended));
+    let fleet = &ended.world.fleet;
+    let newcomer = fleet.instances().values().find(|instance| instance.is_spot());
+    let (Some(newcomer), Some(group)) = (newcomer, fleet.group("web")) else { panic!("{}", report(&ended)) };
+    // The group was an hour old as the run began.
+    let waited = newcomer.launched_at.duration_since(group.created_at) - SignedDuration::from_hours(1);
+    assert!(waited >= SignedDuration::from_mins(20), "it was launched after {waited}");
 }
 
 fn change_each_template(world: &mut World, change: fn(&mut TemplateVersion)) {

@@ -27,7 +27,7 @@ use crate::phases::wait_for_health::{at_risk, why_it_died};
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
-const AFTER_WARM_UP_SECONDS: u32 = 120;
+pub(crate) const AFTER_WARM_UP_SECONDS: u32 = 120;
 
 /// Checks once.
 ///
