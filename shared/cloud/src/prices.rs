@@ -50,7 +50,8 @@ pub async fn spot(
 }
 
 impl PriceList {
-    /// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. The price
+    /// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. It is not that of the
+    /// region's Local and Wavelength Zones. The price
     /// includes the operating system and the licence that `billed_as` stands for. A price that was found is kept for the life of the process.
     ///
     /// # Errors

@@ -86,6 +86,14 @@ identifier!(
     AzId, "Availability Zone id", "an id such as use1-az6 (not a name such as us-east-1a)", is_az_id
 );
 
+impl AzId {
+    /// Returns true for a Local Zone such as `usw2-lax1-az1`, whose id names its place, too.
+    #[must_use]
+    pub fn is_local_zone(&self) -> bool {
+        self.as_str().rsplit_once('-').is_some_and(|(place, _)| place.contains('-'))
+    }
+}
+
 identifier!(
     /// An instance type such as `m5.large` or `u-6tb1.112xlarge`.
     InstanceType, "instance type", "a type such as m5.large", is_instance_type
@@ -223,6 +231,13 @@ mod tests {
     fn a_zone_name_is_not_a_zone_id() {
         accepts::<AzId>(&["use1-az6", "usw2-lax1-az1", "apne1-az4"]);
         refuses::<AzId>(&["us-east-1a", "use1-az", "", "-az1", "use1-az123", "use1#az1-az1"]);
+    }
+
+    #[test]
+    fn a_local_zone_is_told_by_its_id() {
+        let is_local = |id: &str| id.parse::<AzId>().unwrap().is_local_zone();
+        assert!(is_local("usw2-lax1-az1") && is_local("use1-bos1-az2"));
+        assert!(!is_local("use1-az6") && !is_local("usgw1-az1"));
     }
 
     #[test]

@@ -93,10 +93,17 @@ async fn spot_prices(clients: &RegionClients, candidates: &[Candidate]) -> Resul
 
 type OnDemand = BTreeMap<(InstanceType, UsageOperation), Usd>;
 
+/// Returns true if the candidate is in a Local Zone. On-Demand costs more there than in the region, whose prices are the
+/// only ones that are asked for. Spot prices are published for each zone.
+fn is_in_local_zone(candidate: &Candidate) -> bool {
+    candidate.pools.iter().any(|pool| pool.az_id.is_local_zone())
+}
+
 /// Returns the On-Demand prices. After the first failure the other prices are unknown: each call would wait for
 /// the same failure.
 async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidate]) -> OnDemand {
-    let priced = candidates.iter().filter_map(|c| Some((c, c.billed_as.as_ref()?)));
+    let listed = candidates.iter().filter(|candidate| !is_in_local_zone(candidate));
+    let priced = listed.filter_map(|c| Some((c, c.billed_as.as_ref()?)));
     let kinds: BTreeSet<(InstanceType, UsageOperation)> = priced
         .flat_map(|(c, billed_as)| {
             // The price of the old instance's type as On-Demand is the measure, whatever its market is.
@@ -131,8 +138,9 @@ fn prices_of(candidate: &Candidate, spot: &SpotPrices, on_demand: &OnDemand) -> 
         let key = (instance_type.clone(), candidate.availability_zone.clone(), product);
         Some((instance_type.clone(), *spot.get(&key)?))
     };
+    let is_listed = !is_in_local_zone(candidate);
     let on_demand_price = |instance_type: &InstanceType| {
-        let found = on_demand.get(&(instance_type.clone(), billed_as.clone()));
+        let found = on_demand.get(&(instance_type.clone(), billed_as.clone())).filter(|_| is_listed);
         found.map(|price| (instance_type.clone(), *price))
     };
     let own = &candidate.instance_type;
@@ -187,6 +195,20 @@ mod tests {
         let on_demand = candidate(Market::OnDemand, Market::Spot, &["m5.large", "c5.large"]);
         let swapped = priced(on_demand, &SPOT, &ON_DEMAND).unwrap();
         assert_eq!(swapped.pools.len(), 1, "an ordinary swap still saves what the setting asks for");
+    }
+
+    #[test]
+    fn the_on_demand_price_of_the_region_is_none_of_a_local_zone() {
+        let mut on_demand = candidate(Market::OnDemand, Market::Spot, &["m5.large", "c5.large"]);
+        for pool in &mut on_demand.pools {
+            pool.az_id = "use1-bos1-az1".parse().unwrap();
+        }
+        let cheap = [("m5.large", "0.034"), ("c5.large", "0.035")];
+        let swapped = priced(on_demand, &cheap, &ON_DEMAND).unwrap();
+        let m5 = "m5.large".parse().unwrap();
+        assert_eq!((swapped.pools.len(), &swapped.pools[0].instance_type), (1, &m5), "the own type alone");
+        assert_eq!(swapped.monthly_saving(&m5), None, "never a guess");
+        assert!(swapped.not_cheaper.contains("the On-Demand price of m5.large is not known"), "{swapped:?}");
     }
 
     #[test]

@@ -93,6 +93,14 @@ impl Facts {
         ];
         detail.extend(known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     }
+
+    /// Returns true where the list prices of the region hold: in shared tenancy, and in no Local or Wavelength Zone, whose
+    /// name goes on after the region's with a hyphen.
+    fn costs_as_listed(&self, region: &Region) -> bool {
+        let beyond_region =
+            self.availability_zone.as_deref().and_then(|zone| zone.strip_prefix(region.as_str()));
+        !self.is_dedicated && !beyond_region.is_some_and(|rest| rest.starts_with('-'))
+    }
 }
 
 /// The prices for the notices of one run. If a price can't be had, the notices wait for one failed call at most.
@@ -113,7 +121,7 @@ impl InstancePrices {
     /// failed call, the run asks for no other price.
     pub async fn usd_an_hour(&self, region: &Region, facts: &Facts) -> Option<Usd> {
         let (kind, billed_as) = (facts.instance_type.as_ref()?, facts.billed_as.as_ref()?);
-        if facts.is_dedicated || self.is_silent.load(Ordering::Relaxed) {
+        if !facts.costs_as_listed(region) || self.is_silent.load(Ordering::Relaxed) {
             return None;
         }
         let answer = self.list.on_demand(region, kind, billed_as).await;
@@ -162,6 +170,17 @@ mod tests {
         assert_eq!(lines.lines().count(), 4, "a name adds no line: {lines}");
         let spot = Facts { is_spot: true, ..miner() };
         assert!(spot.lines(Some(usd)).contains("at most $16.288 an hour (Spot)"));
+    }
+
+    #[test]
+    fn list_prices_hold_in_shared_tenancy_and_in_the_regions_own_zones() {
+        let region = "us-west-2".parse().unwrap();
+        let in_zone = |zone: &str| Facts { availability_zone: Some(zone.to_owned()), ..miner() };
+        assert!(in_zone("us-west-2a").costs_as_listed(&region));
+        assert!(!in_zone("us-west-2-lax-1a").costs_as_listed(&region), "a Local Zone");
+        assert!(!in_zone("us-west-2-wl1-sea-wlz-1").costs_as_listed(&region), "a Wavelength Zone");
+        let dedicated = Facts { is_dedicated: true, ..in_zone("us-west-2a") };
+        assert!(!dedicated.costs_as_listed(&region));
     }
 
     #[test]
