@@ -125,6 +125,7 @@ mod tests {
             stuck: vec![],
             ending: vec![],
             overdue: vec![],
+            unreplaced: vec![],
             is_done: left.is_empty(),
             trouble: None,
         }

@@ -7,16 +7,20 @@ use std::fmt::Debug;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{DaemonSet, ReplicaSet, ReplicaSetSpec, StatefulSet, StatefulSetSpec};
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, StatefulSet, StatefulSetSpec,
+};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController, ReplicationControllerSpec};
+use k8s_openapi::api::core::v1::{
+    Pod, PodTemplateSpec, ReplicationController, ReplicationControllerSpec, ReplicationControllerStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::ListParams;
 use kube::core::Selector;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::error::{ClusterError, failed};
+use crate::error::{ClusterError, cut, failed};
 use crate::jobs;
 use crate::pages;
 use crate::pod::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE, get};
@@ -50,6 +54,8 @@ pub struct Workload {
     pub(crate) replicas: Option<usize>,
     /// The reason why the controller would bring nothing back.
     pub(crate) loss: Option<String>,
+    /// The reason why the API server refuses the controller's new pods at present.
+    pub(crate) failure: Option<String>,
     /// The spec of the controller's template, by which it brings pods back.
     pub(crate) template: Option<Facts>,
     /// A pod that is not Ready, and for which a StatefulSet waits that starts its pods one after another.
@@ -160,7 +166,7 @@ pub(crate) async fn workloads(
 }
 
 fn of_replica_set(owner: &Controller, set: ReplicaSet) -> Workload {
-    let ReplicaSet { metadata, spec, status: _ } = set;
+    let ReplicaSet { metadata, spec, status } = set;
     // People know the Deployment. A Rollout of Argo's owns ReplicaSets, too.
     let parent = metadata.owner_references.iter().flatten().find(|parent| parent.controller == Some(true));
     let name = parent.map_or_else(
@@ -174,14 +180,39 @@ fn of_replica_set(owner: &Controller, set: ReplicaSet) -> Workload {
         min_ready_seconds: _,
         selector: _,
     } = spec.unwrap_or_default();
-    Workload { name, ..of_equals(owner, &metadata, replicas, of_pods) }
+    let failure = status.as_ref().and_then(failure_of_set);
+    Workload { name, failure, ..of_equals(owner, &metadata, replicas, of_pods) }
 }
 
 fn of_replication_controller(owner: &Controller, controller: ReplicationController) -> Workload {
-    let ReplicationController { metadata, spec, status: _ } = controller;
+    let ReplicationController { metadata, spec, status } = controller;
     let ReplicationControllerSpec { replicas, template, min_ready_seconds: _, selector: _ } =
         spec.unwrap_or_default();
-    of_equals(owner, &metadata, replicas, template)
+    let failure = status.as_ref().and_then(failure_of_controller);
+    Workload { failure, ..of_equals(owner, &metadata, replicas, template) }
+}
+
+/// Returns the reason why the API server refuses the set's new pods: a quota, an admission webhook, a
+/// ServiceAccount that is gone. The set repeats the creation, at intervals of 16 minutes at most.
+pub(crate) fn failure_of_set(status: &ReplicaSetStatus) -> Option<String> {
+    let mut conditions = status.conditions.iter().flatten();
+    let failed = conditions.find(|c| is_creation_refused(&c.type_, &c.status, c.reason.as_deref()))?;
+    Some(refused_by_api_server(failed.message.as_deref()))
+}
+
+fn failure_of_controller(status: &ReplicationControllerStatus) -> Option<String> {
+    let mut conditions = status.conditions.iter().flatten();
+    let failed = conditions.find(|c| is_creation_refused(&c.type_, &c.status, c.reason.as_deref()))?;
+    Some(refused_by_api_server(failed.message.as_deref()))
+}
+
+/// Returns true for the condition `ReplicaFailure`, unless the deletion of a pod failed.
+fn is_creation_refused(type_: &str, status: &str, reason: Option<&str>) -> bool {
+    type_ == "ReplicaFailure" && status == "True" && reason != Some("FailedDelete")
+}
+
+fn refused_by_api_server(message: Option<&str>) -> String {
+    cut(&format!("its new pods are refused (ReplicaFailure): {}", message.unwrap_or("no reason is given")))
 }
 
 fn of_stateful_set(owner: &Controller, set: StatefulSet) -> Workload {
@@ -215,6 +246,7 @@ fn of_equals(
         name: owner.to_string(),
         replicas: usize::try_from(replicas.unwrap_or(1)).ok(),
         loss: is_orphaning(metadata).then(|| orphaning(&owner.kind)),
+        failure: None,
         template: template(of_pods),
         waits_for: None,
     }

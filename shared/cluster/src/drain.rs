@@ -14,8 +14,8 @@
 //!   no pod.
 //! - While a pod is there that no pass can move, no other is evicted for a drain that can't end
 //!   ([`Pass::stuck`]). The exception is a node that is about to be lost ([`Others`]).
-//! - The last Ready pod of a controller that wants several stays until another is Ready ([`LastReady`]), also
-//!   without a budget. With kubectl, all of them are evicted at once.
+//! - Without a budget, one Ready pod of a controller that wants several goes first, and the last one stays
+//!   until another is Ready ([`LastReady`]). With kubectl, all of them are evicted at once.
 //! - The result names each pod that is left with its cause: a budget, a finalizer, a webhook, an API server
 //!   that does not answer.
 
@@ -31,8 +31,8 @@ use tokio::time::Instant;
 
 use crate::error::{ClusterError, cut};
 use crate::eviction::{self, EvictionAnswer};
-use crate::last_ready;
-use crate::migration;
+use crate::last_ready::{self, Hold, Split};
+use crate::migration::{self, Replicas};
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
 
@@ -61,7 +61,7 @@ const PASSES_TO_BE_STUCK: u32 = 3;
 pub enum LastReady {
     /// The pod stays until another one is Ready.
     Keep,
-    /// The pod is evicted, as by kubectl: the deadline is near.
+    /// The pod is evicted, as by kubectl: the deadline is near. It stays if an evicted pod has no replacement.
     Evict,
 }
 
@@ -104,6 +104,8 @@ pub struct Pass {
     pub ending: Vec<Blocked>,
     /// The remaining pods that were asked to end and won't: they are minutes past their grace period.
     pub overdue: Vec<Blocked>,
+    /// The remaining pods whose controllers bring no evicted pod back.
+    pub unreplaced: Vec<Blocked>,
     /// True if no pod that must go is left.
     pub is_done: bool,
     /// A call failed in mid-pass in a way that may pass. The other fields hold what was done: continue with
@@ -162,7 +164,7 @@ pub async fn pass(
     manner: impl Into<Manner>,
     mut state: State,
 ) -> Result<Pass, ClusterError> {
-    let Manner { last_ready, others } = manner.into();
+    let manner: Manner = manner.into();
     let (began, now) = (Instant::now(), clock::now());
     let pods = pods::on_node(client, node, policy).await?;
     let troubled: BTreeSet<String> =
@@ -171,30 +173,20 @@ pub async fn pass(
     let fresh = record_expected(client, &pods, &mut state).await?;
     let immovable = immovable(&pods, &state);
     state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
-    let is_worth_it = immovable.is_empty() || others == Others::Go;
+    let is_worth_it = immovable.is_empty() || manner.others == Others::Go;
     let mut due = if is_worth_it { due(&pods, &state) } else { Vec::new() };
     // A pod that the API server could not answer for must not hold up the others again. A pod that tolerates
     // the cordon finds its way elsewhere as long as this node is the fuller one.
     due.sort_by_key(|pod| (troubled.contains(&pod.pod.uid), !pod.facts.tolerates_cordon()));
-    let mut split = last_ready::split(client, due, &state, &fresh).await?;
+    let mut split = last_ready::split(client, due, &state, &fresh, manner).await?;
     let mut running = RunningPass { state, immovable, ..RunningPass::default() };
-    if last_ready == LastReady::Evict {
-        split.held.iter().for_each(|pod| running.state.note_last_ready(pod));
-        split.now.append(&mut split.held);
-    }
-    running.evict(client, began, &split.now).await?;
+    running.evict_now(client, began, &split).await?;
     if running.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
-        split = last_ready::split(client, split.held, &running.state, &[]).await?;
-        running.evict(client, began, &split.now).await?;
+        let held = split.held.into_iter().map(|(pod, _)| pod).collect();
+        split = last_ready::split(client, held, &running.state, &BTreeMap::new(), manner).await?;
+        running.evict_now(client, began, &split).await?;
     }
-    for pod in split.held {
-        let of = pod.controller.as_ref().map(Controller::to_string).unwrap_or_default();
-        running.say(
-            pod,
-            None,
-            format!("the last Ready pod of {of}: it is evicted once another one is Ready"),
-        );
-    }
+    running.hold(&split);
     Ok(running.end(&pods, now))
 }
 
@@ -230,11 +222,33 @@ struct RunningPass {
     state: State,
     immovable: BTreeSet<String>,
     gone: BTreeSet<String>,
+    unreplaced: BTreeSet<String>,
     causes: BTreeMap<String, (Option<String>, String)>,
     trouble: Option<ClusterError>,
 }
 
 impl RunningPass {
+    /// Asks for the evictions that are due now.
+    async fn evict_now(
+        &mut self,
+        client: &Client,
+        began: Instant,
+        split: &Split<'_>,
+    ) -> Result<(), ClusterError> {
+        split.last.iter().for_each(|pod| self.state.note_last_ready(pod));
+        self.evict(client, began, &split.now).await
+    }
+
+    /// Records why pods are held.
+    fn hold(&mut self, split: &Split<'_>) {
+        for (pod, hold) in &split.held {
+            if matches!(hold, Hold::Unreplaced(_)) {
+                self.unreplaced.insert(pod.pod.uid.clone());
+            }
+            self.say(pod, None, hold.why(pod));
+        }
+    }
+
     /// Asks for these evictions and records the answers.
     async fn evict(&mut self, client: &Client, began: Instant, due: &[&NodePod]) -> Result<(), ClusterError> {
         let answers = evict_all(client, began, due).await;
@@ -293,6 +307,7 @@ impl RunningPass {
             overdue: those(&|pod| {
                 pod.termination.as_ref().is_some_and(|termination| termination.is_overdue(now))
             }),
+            unreplaced: those(&|pod| self.unreplaced.contains(&pod.pod.uid)),
             remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
             blocked: those(&|_| true),
             is_done: left.is_empty(),
@@ -377,17 +392,18 @@ async fn evict_all<'a>(
     stream::iter(evictions).buffer_unordered(CONCURRENCY).collect().await
 }
 
-/// Records the present replicas of the controllers whose pods move, once for each. Returns the controllers
-/// that were new.
+/// Records the present replicas of the controllers whose pods move, once for each. Returns the pods of those
+/// controllers that were new.
 async fn record_expected(
     client: &Client,
     pods: &[NodePod],
     state: &mut State,
-) -> Result<Vec<Controller>, ClusterError> {
+) -> Result<BTreeMap<Controller, Replicas>, ClusterError> {
     let known: BTreeSet<&Controller> = state.owed.iter().map(|owed| &owed.controller).collect();
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();
     let new: Vec<Controller> = new.into_iter().cloned().collect();
-    state.owed.extend(migration::states_of(client, &new).await?);
-    Ok(new)
+    let counted = migration::states_of(client, &new).await?;
+    state.owed.extend(counted.iter().map(|(owed, _)| owed.clone()));
+    Ok(counted.into_iter().map(|(owed, now)| (owed.controller, now)).collect())
 }

@@ -11,6 +11,7 @@ use kube::core::Selector;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
+use crate::controllers;
 use crate::drain_state::{ExpectedReplicas, State};
 use crate::error::{ClusterError, cut};
 use crate::pages;
@@ -24,8 +25,32 @@ pub struct Missing {
     pub wanted: u32,
     /// Ready pods that the controller has.
     pub ready: u32,
-    /// The problem of one of its other pods, if it has one.
+    /// The reason why it can't create pods, or the problem of one of its other pods.
     pub problem: Option<String>,
+}
+
+/// Reasons of waiting containers that no other node removes: the image or the configuration is gone.
+const UNSTARTABLE: [&str; 5] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+];
+
+/// The present pods of a controller, on any node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// Ready pods.
+    pub(crate) ready: u32,
+    /// Pods that have not finished and were not asked to end, Ready or not.
+    pub(crate) alive: u32,
+    /// Pods that the controller asks for, if that is known.
+    pub(crate) wanted: Option<u32>,
+    /// The reason why its new pods are refused, or can't start.
+    pub(crate) failure: Option<String>,
+    /// The problem of a pod that is not Ready.
+    pub(crate) problem: Option<String>,
 }
 
 /// The state of a controller.
@@ -33,9 +58,27 @@ pub struct Missing {
 enum ControllerState {
     /// No replacement is to come: the controller is gone, scaled to nothing, finished, or its pod runs.
     Settled,
-    /// The controller's Ready pods, the number that it wants if that is known, and the problem of a pod that
-    /// is not Ready.
-    Counted { ready: u32, wanted: Option<u32>, problem: Option<String> },
+    /// The controller's pods.
+    Counted(Replicas),
+}
+
+impl Replicas {
+    /// Returns the reason why an evicted pod has no replacement that could run; `None` if each pod has one.
+    pub(crate) fn lack(&self, owed: &ExpectedReplicas) -> Option<String> {
+        let due = self.wanted.unwrap_or(owed.ready_before);
+        let fewer = || format!("{} of {due} pods exist", self.alive);
+        self.failure.clone().or_else(|| (self.alive < due).then(fewer))
+    }
+}
+
+impl From<ControllerState> for Replicas {
+    fn from(state: ControllerState) -> Self {
+        match state {
+            ControllerState::Counted(replicas) => replicas,
+            // No replacement is to come, so none is waited for.
+            ControllerState::Settled => Self { ready: u32::MAX, alive: u32::MAX, ..Self::default() },
+        }
+    }
 }
 
 /// Returns the controllers whose pods have moved but do not run again as before. Each must have as many Ready
@@ -50,34 +93,36 @@ pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, Cl
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Returns the present state of each of these controllers.
+/// Returns what each of these controllers must bring back, and its present pods.
 pub(crate) async fn states_of(
     client: &Client,
     controllers: &[Controller],
-) -> Result<Vec<ExpectedReplicas>, ClusterError> {
+) -> Result<Vec<(ExpectedReplicas, Replicas)>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
-        let (ready_before, wanted) = match state_of(client, controller).await? {
+        let state = state_of(client, controller).await?;
+        let (ready_before, wanted) = match &state {
             // A Job's pod has to run again, once.
             _ if controller.kind == "Job" => (1, None),
             ControllerState::Settled => (0, Some(0)),
-            ControllerState::Counted { ready, wanted, .. } => (ready, wanted),
+            ControllerState::Counted(replicas) => (replicas.ready, replicas.wanted),
         };
-        Ok(ExpectedReplicas { controller: controller.clone(), ready_before, wanted, is_guarded: false })
+        let owed =
+            ExpectedReplicas { controller: controller.clone(), ready_before, wanted, is_guarded: false };
+        Ok((owed, Replicas::from(state)))
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
 }
 
-/// Returns how many Ready pods the controller has now, on any node.
-pub(crate) async fn ready_of(client: &Client, controller: &Controller) -> Result<u32, ClusterError> {
-    Ok(match state_of(client, controller).await? {
-        ControllerState::Counted { ready, .. } => ready,
-        // No replacement is to come, so none is waited for.
-        ControllerState::Settled => u32::MAX,
-    })
+/// Returns the pods that the controller has now, on any node.
+pub(crate) async fn replicas_of(client: &Client, controller: &Controller) -> Result<Replicas, ClusterError> {
+    state_of(client, controller).await.map(Replicas::from)
 }
 
 fn missing(owed: &ExpectedReplicas, state: ControllerState) -> Option<Missing> {
-    let ControllerState::Counted { ready, wanted, problem } = state else { return None };
+    let ControllerState::Counted(Replicas { ready, wanted, failure, problem, .. }) = state else {
+        return None;
+    };
+    let problem = failure.or(problem);
     let wanted = wanted.map_or(owed.ready_before, |wanted| wanted.min(owed.ready_before));
     (ready < wanted).then(|| Missing { controller: owed.controller.clone(), wanted, ready, problem })
 }
@@ -86,16 +131,21 @@ async fn state_of(client: &Client, controller: &Controller) -> Result<Controller
     match controller.kind.as_str() {
         "ReplicaSet" => {
             let set: Option<ReplicaSet> = get(client, controller, "get replicasets").await?;
-            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(ControllerState::Settled) };
-            counted(client, controller, spec.replicas, Some(spec.selector)).await
+            let Some(ReplicaSet { spec: Some(spec), status, .. }) = set else {
+                return Ok(ControllerState::Settled);
+            };
+            let mut now = counted(client, controller, spec.replicas, Some(spec.selector)).await?;
+            now.failure = status.as_ref().and_then(controllers::failure_of_set).or(now.failure);
+            Ok(ControllerState::Counted(now))
         }
         "StatefulSet" => {
             let set: Option<StatefulSet> = get(client, controller, "get statefulsets").await?;
             let Some(spec) = set.and_then(|set| set.spec) else { return Ok(ControllerState::Settled) };
-            counted(client, controller, spec.replicas, Some(spec.selector)).await
+            let now = counted(client, controller, spec.replicas, Some(spec.selector)).await?;
+            Ok(ControllerState::Counted(now))
         }
         "Job" => Ok(of_job(get(client, controller, "get jobs").await?.as_ref())),
-        _ => counted(client, controller, None, None).await,
+        _ => Ok(ControllerState::Counted(counted(client, controller, None, None).await?)),
     }
 }
 
@@ -109,16 +159,16 @@ fn of_job(job: Option<&Job>) -> ControllerState {
     if is_suspended || is_active || is_over {
         return ControllerState::Settled;
     }
-    ControllerState::Counted { ready: 0, wanted: Some(1), problem: None }
+    ControllerState::Counted(Replicas { wanted: Some(1), ..Replicas::default() })
 }
 
-/// Counts the controller's Ready pods among those that its selector names, or among all of its namespace.
+/// Counts the controller's pods among those that its selector names, or among all of its namespace.
 async fn counted(
     client: &Client,
     controller: &Controller,
     replicas: Option<i32>,
     selector: Option<LabelSelector>,
-) -> Result<ControllerState, ClusterError> {
+) -> Result<Replicas, ClusterError> {
     let mut params = ListParams::default();
     if let Some(selector) = selector.and_then(|selector| Selector::try_from(selector).ok()) {
         params = params.labels_from(&selector);
@@ -131,9 +181,28 @@ async fn counted(
     };
     let (ready, others): (Vec<&Pod>, Vec<&Pod>) =
         owned.iter().filter(lives).partition(|pod| pod::is_ready(pod));
-    let wanted = replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0));
-    let problem = others.iter().find_map(|pod| problem(pod));
-    Ok(ControllerState::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })
+    let alive = others.iter().filter(|pod| pod::is_alive(pod)).count() + ready.len();
+    let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+    Ok(Replicas {
+        ready: count(ready.len()),
+        alive: count(alive),
+        wanted: replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0)),
+        failure: others.iter().filter(|pod| pod::is_alive(pod)).find_map(|pod| unstartable(pod)),
+        problem: others.iter().find_map(|pod| problem(pod)),
+    })
+}
+
+/// Returns the problem of a pod that no node can start.
+fn unstartable(pod: &Pod) -> Option<String> {
+    let why = waiting(pod).into_iter().find(|why| UNSTARTABLE.contains(why))?;
+    Some(format!("pod {} is {why}", pod.name_any()))
+}
+
+/// Returns the reasons for which containers of the pod wait.
+fn waiting(pod: &Pod) -> Vec<&str> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()).collect()
 }
 
 /// Returns what a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
@@ -145,10 +214,7 @@ fn problem(pod: &Pod) -> Option<String> {
         let message = condition.message.as_deref().unwrap_or("no reason is given");
         return Some(cut(&format!("pod {name} is not scheduled: {message}")));
     }
-    let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-    let waiting =
-        containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    let why = waiting.into_iter().next().unwrap_or_else(|| "not Ready".to_owned());
+    let why = waiting(pod).first().copied().unwrap_or("not Ready");
     Some(format!("pod {name} is {why}"))
 }
 
@@ -169,8 +235,8 @@ mod tests {
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
-        missing(&owed(ready_before), ControllerState::Counted { ready, wanted, problem: None })
-            .map(|m| (m.ready, m.wanted))
+        let now = Replicas { ready, wanted, ..Replicas::default() };
+        missing(&owed(ready_before), ControllerState::Counted(now)).map(|m| (m.ready, m.wanted))
     }
 
     #[test]
@@ -196,7 +262,7 @@ mod tests {
         assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), ControllerState::Settled);
         assert_eq!(
             job(&plain, &json!({ "failed": 1 })),
-            ControllerState::Counted { ready: 0, wanted: Some(1), problem: None }
+            ControllerState::Counted(Replicas { wanted: Some(1), ..Replicas::default() })
         );
         assert_eq!(of_job(None), ControllerState::Settled);
     }
@@ -214,5 +280,38 @@ mod tests {
             "restartCount": 0, "state": { "waiting": { "reason": "ImagePullBackOff" } } }] });
         assert_eq!(said(waiting).as_deref(), Some("pod web-1 is ImagePullBackOff"));
         assert_eq!(said(json!({ "phase": "Running" })).as_deref(), Some("pod web-1 is not Ready"));
+    }
+
+    #[test]
+    fn a_controller_that_cannot_create_pods_says_so_before_any_problem_of_a_pod() {
+        let text = |text: &str| Some(text.to_owned());
+        let now = Replicas { failure: text("exceeded quota"), problem: text("pod"), ..Replicas::default() };
+        let missing = missing(&owed(3), ControllerState::Counted(now)).unwrap();
+        assert_eq!(missing.problem.as_deref(), Some("exceeded quota"));
+    }
+
+    #[test]
+    fn an_evicted_pod_has_a_replacement_if_as_many_exist_as_are_wanted_and_none_is_refused() {
+        let now = |alive, wanted| Replicas { alive, wanted, ..Replicas::default() };
+        assert_eq!(now(4, Some(4)).lack(&owed(4)), None, "none of them is Ready yet");
+        assert_eq!(now(3, Some(4)).lack(&owed(4)).as_deref(), Some("3 of 4 pods exist"));
+        assert_eq!(now(2, Some(2)).lack(&owed(4)), None, "scaled down meanwhile");
+        assert_eq!(now(3, None).lack(&owed(4)).as_deref(), Some("3 of 4 pods exist"), "a custom controller");
+        let failure = Some("exceeded quota".to_owned());
+        let refused = Replicas { failure, ..now(4, Some(4)) };
+        assert_eq!(refused.lack(&owed(4)).as_deref(), Some("exceeded quota"));
+    }
+
+    #[test]
+    fn a_pod_whose_image_is_gone_starts_nowhere_and_one_that_restarts_may() {
+        let pod = |reason: &str| {
+            let state = json!({ "waiting": { "reason": reason } });
+            let container = json!({ "name": "web", "image": "web", "imageID": "", "ready": false,
+                                    "restartCount": 0, "state": state });
+            let status = json!({ "containerStatuses": [container] });
+            serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": status })).unwrap()
+        };
+        assert_eq!(unstartable(&pod("ImagePullBackOff")).as_deref(), Some("pod web-1 is ImagePullBackOff"));
+        assert_eq!(unstartable(&pod("CrashLoopBackOff")), None);
     }
 }

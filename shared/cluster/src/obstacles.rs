@@ -51,6 +51,12 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Observation) -> Opti
             "nothing would bring the pod back: {loss}; delete it yourself, or annotate it with {SAFE_TO_EVICT}: \"true\""
         ));
     }
+    if let Some(failure) = workload.failure.as_ref().filter(|_| !is_allowed) {
+        return Some(format!(
+            "{} would not bring the pod back: {failure}; remove the cause, and wait until the condition is gone",
+            workload.name
+        ));
+    }
     let (first, name) = workload.waits_for.as_ref()?;
     let ordinal: u64 = pod.pod.pod.rsplit('-').next()?.parse().ok()?;
     (ordinal > *first).then(|| {

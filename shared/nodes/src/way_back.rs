@@ -46,8 +46,9 @@ use crate::policy::policy;
 /// rollback has no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// The time that the rollback waits for a pod that ends by itself, or that was evicted and does not end. The same
-/// time holds for a newcomer that is at risk or not Ready. Afterwards the newcomer stays, for its pods' sake.
+/// The time that the rollback waits for a pod that ends by itself, or that was evicted and does not end, or for a
+/// controller that brings no evicted pod back. The same time holds for a newcomer that is at risk or not Ready.
+/// Afterwards the newcomer stays, for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
 /// Does all that can be done now for a swap of nodes.
@@ -367,7 +368,7 @@ fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<
         (true, false) if !may_be_lost => pass.stuck.clone(),
         (true, _) => Vec::new(),
         (false, false) => pass.stuck.clone(),
-        (false, true) => [pass.ending.as_slice(), &pass.overdue].concat(),
+        (false, true) => [pass.ending.as_slice(), &pass.overdue, &pass.unreplaced].concat(),
     }
 }
 

@@ -25,6 +25,29 @@ fn a_replica_set_goes_by_the_name_of_its_deployment() {
     assert_eq!(replica_set(&json!({})).name, "ReplicaSet shop/web");
 }
 
+/// Returns why new pods of a ReplicaSet, and of a ReplicationController, in this condition are refused.
+fn failure(condition: &Value) -> [Option<String>; 2] {
+    let object = || {
+        let status = json!({ "replicas": 3, "conditions": [condition] });
+        json!({ "spec": { "selector": {}, "template": {} }, "status": status })
+    };
+    let set = of_replica_set(&owner("ReplicaSet"), serde_json::from_value(object()).unwrap());
+    let mut object = object();
+    object["spec"]["selector"] = json!({ "app": "web" });
+    let controller = serde_json::from_value(object).unwrap();
+    [set.failure, of_replication_controller(&owner("ReplicationController"), controller).failure]
+}
+
+#[test]
+fn a_controller_whose_new_pods_are_refused_says_so_in_the_words_of_the_api_server() {
+    let condition = |status: &str, reason: &str| json!({ "type": "ReplicaFailure", "status": status, "reason": reason, "message": "exceeded quota" });
+    for failure in failure(&condition("True", "FailedCreate")) {
+        assert!(failure.unwrap().ends_with("(ReplicaFailure): exceeded quota"));
+    }
+    assert_eq!(failure(&condition("False", "FailedCreate")), [None, None]);
+    assert_eq!(failure(&condition("True", "FailedDelete")), [None, None], "it has one pod too many");
+}
+
 #[test]
 fn a_controller_that_leaves_its_pods_behind_brings_nothing_back() {
     let deleted = |finalizers: &[&str]| {

@@ -205,6 +205,16 @@ fn a_controller_that_is_gone_brings_nothing_back_unless_that_is_fine() {
 }
 
 #[test]
+fn a_controller_whose_new_pods_are_refused_brings_nothing_back_unless_that_is_fine() {
+    let failure = Some("exceeded quota: pods".to_owned());
+    let mut look = owned(vec![evicted(json!({}))], Workload { failure, ..Workload::default() }, vec![]);
+    let text = why(&look);
+    assert!(text.contains("Deployment shop/web") && text.contains("exceeded quota: pods"), "{text}");
+    look.terms.policy.evict_unmanaged = true;
+    assert_eq!(report(&look).blocked, []);
+}
+
+#[test]
 fn a_stateful_set_starts_no_pod_before_the_one_that_is_not_ready() {
     let waits =
         |ordinal| Workload { waits_for: Some((ordinal, format!("db-{ordinal}"))), ..Workload::default() };

@@ -113,19 +113,19 @@ async fn the_last_ready_pod_stays_until_another_is_ready() {
         on_node(&["a", "b"]),
         step(SET, replica_set()),
         owned(&["a", "b"]),
-        step(EVICT_B, granted()),
-        // The second pass: the replacement is not Ready yet. The third one: it is.
-        on_node(&["a"]),
-        step(SET, replica_set()),
-        owned(&["a"]),
-        on_node(&["a"]),
-        step(SET, replica_set()),
-        owned(&["a", "c"]),
         step(EVICT_A, granted()),
+        // The second pass: the replacement is not Ready yet. The third one: it is.
+        on_node(&["b"]),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("b", json!({})), unready("c")], "")),
+        on_node(&["b"]),
+        step(SET, replica_set()),
+        owned(&["b", "c"]),
+        step(EVICT_B, granted()),
     ]);
     let first = pass(&client, drain::State::default()).await.unwrap();
     let second = pass(&client, first.state).await.unwrap();
-    assert_eq!((second.state.evicted, second.blocked[0].pod.as_str()), (1, "a"));
+    assert_eq!((second.state.evicted, second.blocked[0].pod.as_str()), (1, "b"));
     assert!(
         second.blocked[0].why.contains("the last Ready pod of ReplicaSet shop/web"),
         "{:?}",
@@ -139,12 +139,79 @@ async fn the_last_ready_pod_stays_until_another_is_ready() {
 
 #[tokio::test]
 async fn near_the_deadline_the_last_ready_pod_goes_too_and_is_noted() {
-    let (client, server) =
-        scripted(vec![on_node(&["a"]), step(SET, replica_set()), owned(&["a"]), step(EVICT_A, granted())]);
+    let (client, server) = scripted(vec![
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), unready("c")], "")),
+        step(EVICT_A, granted()),
+    ]);
     let node = name();
     let late = drain::pass(&client, &node, Policy::default(), LastReady::Evict, drain::State::default());
     let state = late.await.unwrap().state;
     assert_eq!((state.evicted, state.last_ready_evicted), (1, vec!["ReplicaSet shop/web".to_owned()]));
+    drop(client);
+    server.await.unwrap();
+}
+
+fn unready(name: &str) -> Value {
+    let mut pod = pod(name, json!({}));
+    pod["status"]["conditions"][0]["status"] = json!("False");
+    pod
+}
+
+fn of_four() -> Value {
+    json!({ "metadata": { "name": "web", "uid": "rs1" },
+            "spec": { "replicas": 4, "selector": { "matchLabels": { "app": "web" } } } })
+}
+
+#[tokio::test]
+async fn the_others_follow_the_first_pod_only_once_its_replacement_is_ready() {
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b", "c", "d"]),
+        step(SET, of_four()),
+        owned(&["a", "b", "c", "d"]),
+        step(EVICT_A, granted()),
+        on_node(&["b", "c", "d"]),
+        step(SET, of_four()),
+        step(
+            OWNED,
+            list(vec![pod("b", json!({})), pod("c", json!({})), pod("d", json!({})), unready("e")], ""),
+        ),
+        on_node(&["b"]),
+        step(SET, of_four()),
+        owned(&["b", "e", "f", "g"]),
+        step(EVICT_B, granted()),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!((first.state.evicted, first.remaining.len()), (1, 4));
+    let second = pass(&client, first.state).await.unwrap();
+    assert_eq!((second.state.evicted, second.remaining.len()), (1, 3), "{:?}", second.blocked);
+    assert!(second.blocked[0].why.contains("fewer Ready pods than before"), "{:?}", second.blocked);
+    assert_eq!(pass(&client, second.state).await.unwrap().state.evicted, 2);
+    drop(client);
+    server.await.unwrap();
+}
+
+/// A quota admits no new pod: one pod is lost, and the other three serve to the end.
+#[tokio::test]
+async fn no_pod_follows_one_that_the_api_server_does_not_admit_again_even_near_the_deadline() {
+    let mut refused = of_four();
+    refused["status"] = json!({ "replicas": 3, "conditions": [{ "type": "ReplicaFailure", "status": "True",
+        "reason": "FailedCreate", "message": "exceeded quota: pods" }] });
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b", "c", "d"]),
+        step(SET, of_four()),
+        owned(&["a", "b", "c", "d"]),
+        step(EVICT_A, granted()),
+        on_node(&["b", "c", "d"]),
+        step(SET, refused),
+        owned(&["b", "c", "d"]),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let node = name();
+    let late = drain::pass(&client, &node, Policy::default(), LastReady::Evict, first.state).await.unwrap();
+    assert_eq!((late.state.evicted, late.unreplaced.len(), late.state.last_ready_evicted.len()), (1, 3, 0));
+    assert!(late.blocked[0].why.contains("exceeded quota: pods"), "{:?}", late.blocked);
     drop(client);
     server.await.unwrap();
 }
@@ -282,8 +349,11 @@ async fn a_pod_that_the_cordon_does_not_keep_off_goes_first() {
         step(EVICT_B, granted()),
         step(EVICT_A, granted()),
     ]);
-    let pass = pass(&client, drain::State::default()).await.unwrap();
-    assert_eq!(pass.state.evicted, 2);
+    // All go at once: the node is about to be lost.
+    let manner = Manner { last_ready: LastReady::Keep, others: Others::Go };
+    let node = name();
+    let pass = drain::pass(&client, &node, Policy::default(), manner, drain::State::default());
+    assert_eq!(pass.await.unwrap().state.evicted, 2);
     drop(client);
     server.await.unwrap();
 }

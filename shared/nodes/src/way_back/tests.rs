@@ -13,6 +13,7 @@ fn pass(stuck: &[&str], ending: &[&str]) -> Pass {
         stuck: named(stuck),
         ending: named(ending),
         overdue: vec![],
+        unreplaced: vec![],
         is_done: false,
         trouble: None,
     }
@@ -31,6 +32,13 @@ fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
     assert_eq!(held(&pass(&["web"], &[]), at_risk, soon), [""; 0], "AWS may take it in a moment");
     assert_eq!(held(&pass(&["web"], &["job"]), at_risk, late), ["web"]);
     assert_eq!(held(&pass(&[], &[]), timed_out, late), [""; 0], "a budget is waited for");
+}
+
+#[test]
+fn a_pod_whose_peers_do_not_come_back_keeps_the_newcomer_after_a_while() {
+    let unreplaced = Pass { unreplaced: vec![blocked("web")], ..pass(&[], &[]) };
+    assert_eq!(held_for_good(&unreplaced, false, SignedDuration::from_mins(1)), []);
+    assert_eq!(held_for_good(&unreplaced, false, MAY_END_WITHIN), [blocked("web")]);
 }
 
 /// Evicted pods that a dead kubelet or a finalizer keeps are neither stuck nor ending.
