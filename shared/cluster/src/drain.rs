@@ -97,8 +97,8 @@ pub struct Pass {
     /// The same pods with the cause for each, the gravest first: first those that a budget, an annotation or
     /// local storage holds, then those that are terminating or were asked to go a moment ago.
     pub blocked: Vec<Blocked>,
-    /// The remaining pods that no further pass will move: a policy forbids the eviction, or they have come
-    /// back to the node twice. Empty until several passes in a row have seen such a pod.
+    /// The remaining pods that no further pass will move: a policy forbids the eviction, they have come back
+    /// to the node twice, or they are overdue. Empty until several passes in a row have seen such a pod.
     pub stuck: Vec<Blocked>,
     /// The remaining pods that may not be evicted and end by themselves. Wait for their end.
     pub ending: Vec<Blocked>,
@@ -171,7 +171,7 @@ pub async fn pass(
         state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
     state.see(&pods, now.as_millisecond());
     let fresh = record_expected(client, &pods, &mut state).await?;
-    let immovable = immovable(&pods, &state);
+    let immovable = immovable(&pods, &state, now);
     state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
     let is_worth_it = immovable.is_empty() || manner.others == Others::Go;
     let mut due = if is_worth_it { due(&pods, &state) } else { Vec::new() };
@@ -207,11 +207,14 @@ fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
 }
 
 /// Returns the UIDs of pods that neither an eviction nor their own end takes off the node.
-fn immovable(pods: &[NodePod], state: &State) -> BTreeSet<String> {
+fn immovable(pods: &[NodePod], state: &State, now: Timestamp) -> BTreeSet<String> {
+    let is_overdue =
+        |pod: &NodePod| pod.termination.as_ref().is_some_and(|termination| termination.is_overdue(now));
     let is_immovable = |pod: &&NodePod| match &pod.disposition {
         Disposition::Blocked(_) => !pod.ends_by_itself(),
         Disposition::Evict => state.turns.of(&turn_of(pod)).is_over(),
-        Disposition::Terminating | Disposition::Stays(_) => false,
+        Disposition::Terminating => is_overdue(pod),
+        Disposition::Stays(_) => false,
     };
     pods.iter().filter(is_immovable).map(|pod| pod.pod.uid.clone()).collect()
 }

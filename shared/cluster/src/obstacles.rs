@@ -25,7 +25,11 @@ pub(crate) fn against(pod: &NodePod, look: &Observation) -> Vec<Blocked> {
 
 /// Returns the reason why a pod that was asked to go may still be there when the drain ends.
 pub(crate) fn lingers(pod: &NodePod, look: &Observation) -> Option<String> {
-    let rest = pod.termination.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
+    let termination = pod.termination.as_ref()?;
+    if termination.is_overdue(look.at) {
+        return Some(termination.why(look.at));
+    }
+    let rest = termination.until().as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
     spec::outlasts(rest, timeout).then(|| {
         format!(

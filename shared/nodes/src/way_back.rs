@@ -364,10 +364,12 @@ struct DrainVisit {
 /// they are overdue.
 fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<Blocked> {
     let is_patient = waited < MAY_END_WITHIN;
-    match (is_patient, pass.stuck.is_empty()) {
-        (true, false) if !may_be_lost => pass.stuck.clone(),
+    // A drain goes back for an overdue pod at once. Here the pod may end yet.
+    let stuck: Vec<Blocked> = pass.stuck.iter().filter(|pod| !pass.overdue.contains(pod)).cloned().collect();
+    match (is_patient, stuck.is_empty()) {
+        (true, false) if !may_be_lost => stuck,
         (true, _) => Vec::new(),
-        (false, false) => pass.stuck.clone(),
+        (false, false) => stuck,
         (false, true) => [pass.ending.as_slice(), &pass.overdue, &pass.unreplaced].concat(),
     }
 }

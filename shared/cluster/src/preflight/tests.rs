@@ -316,10 +316,20 @@ fn a_pod_that_is_told_to_go_but_may_outlast_the_drain_is_named() {
     assert!(text.contains("7000 s") && text.contains("drain_timeout_seconds"), "{text}");
     assert_eq!(report(&look(vec![leaving(1800)], vec![])).blocked, []);
     assert_eq!(
-        report(&look(vec![leaving(-500)], vec![])).blocked,
+        report(&look(vec![leaving(-200)], vec![])).blocked,
         [],
         "a finalizer holds it: it is waited for"
     );
+}
+
+#[test]
+fn a_pod_that_has_long_been_told_to_go_and_does_not_is_named_with_what_holds_it() {
+    let since = Timestamp::from_second(-86_400).unwrap();
+    let finalizers = vec!["example.org/hold".to_owned()];
+    let termination = Termination { since, grace_seconds: 30, finalizers };
+    let stuck = NodePod { termination: Some(termination), ..pod("web-1", Disposition::Terminating) };
+    let text = why(&look(vec![stuck], vec![]));
+    assert!(text.contains("86400 s") && text.contains("example.org/hold"), "{text}");
 }
 
 #[test]

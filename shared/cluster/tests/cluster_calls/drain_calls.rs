@@ -297,6 +297,23 @@ async fn a_pod_that_a_dead_kubelet_or_a_finalizer_keeps_is_overdue() {
 }
 
 #[tokio::test]
+async fn while_a_pod_does_not_end_nobody_is_evicted_and_after_three_passes_it_is_stuck() {
+    let told = json!({ "deletionTimestamp": "2020-11-25T00:00:30Z", "deletionGracePeriodSeconds": 30 });
+    let both = || step(PODS, list(vec![pod("a", told.clone()), pod("b", json!({}))], ""));
+    let (client, server) =
+        scripted(vec![both(), step(SET, replica_set()), owned(&["b", "c"]), both(), both()]);
+    let mut state = drain::State::default();
+    for stuck in [vec![], vec![], vec!["a"]] {
+        let pass = pass(&client, state).await.unwrap();
+        assert_eq!(pass.stuck.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), stuck);
+        assert_eq!((pass.state.evicted, pass.blocked.len()), (0, 2));
+        state = pass.state;
+    }
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn from_a_node_that_is_about_to_be_lost_whoever_can_leave_does() {
     let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
     let (client, server) = scripted(vec![
@@ -318,7 +335,7 @@ async fn a_pod_that_ends_by_itself_is_waited_for_and_the_others_go() {
     let volumes = json!([{ "name": "scratch", "emptyDir": {} }]);
     let once = with_spec("s", json!({ "volumes": volumes, "restartPolicy": "Never" }));
     let both = || step(PODS, list(vec![pod("a", json!({})), once.clone()], ""));
-    let gone = pod("a", json!({ "deletionTimestamp": "2026-11-25T00:00:00Z" }));
+    let gone = pod("a", json!({ "deletionTimestamp": clock::now().to_string() }));
     let (client, server) = scripted(vec![
         both(),
         step(SET, replica_set()),
