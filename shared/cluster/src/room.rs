@@ -25,13 +25,14 @@ pub use look::lacks;
 pub use crate::amount::{Amount, Amounts};
 use crate::capacity;
 use crate::node::Node;
+use crate::spec::PODS;
 pub use crate::terms::NodeTerms;
 
 /// The prefix of the resource names of attachable volumes; the rest is the CSI driver's name.
 const ATTACHABLE: &str = "attachable-volumes-csi-";
 /// Labels by which images and binaries fit a node, even if no pod asks for them.
 const PLATFORM: [&str; 2] = ["kubernetes.io/arch", "kubernetes.io/os"];
-/// Resources that no device plugin or CNI adds to a node that is Ready.
+/// Resources that no device plugin adds to a node that is Ready.
 const OF_THE_TYPE: [&str; 2] = ["cpu", "memory"];
 /// Lacks that a sentence names.
 const NAMED: usize = 3;
@@ -96,6 +97,8 @@ pub enum Need {
     Platform(String),
     /// The newcomer's labels do not match.
     Label(String),
+    /// The newcomer's labels do not match: they name another instance type or family.
+    TypeLabel(String),
     /// The newcomer has this taint.
     Toleration(String),
     /// A volume can't be attached to the newcomer.
@@ -161,20 +164,25 @@ impl Need {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::SpotLabel(_) => true,
-            Self::Resource { offered, .. } | Self::Size { offered, .. } => {
-                self.is_of_the_type() && *offered > Amount::default()
+            Self::SpotLabel(_) | Self::TypeLabel(_) => true,
+            Self::Resource { resource, offered, .. } | Self::Size { resource, offered, .. } => {
+                let is_fixed = OF_THE_TYPE.contains(&resource.as_str()) || resource == PODS;
+                is_fixed && *offered > Amount::default()
             }
             _ => false,
         }
     }
 
-    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed.
+    /// Returns true if every node of this instance type lacks it. A machine's cpu and memory are fixed. The number
+    /// of pods and the devices follow from the type, too, once the node offers some: their plugin is there.
     #[must_use]
     pub fn is_of_the_type(&self) -> bool {
         match self {
-            Self::Resource { resource, .. } | Self::Size { resource, .. } => {
+            Self::TypeLabel(_) => true,
+            Self::Resource { resource, offered, .. } | Self::Size { resource, offered, .. } => {
+                let is_device_or_pods = resource == PODS || resource.contains('/');
                 OF_THE_TYPE.contains(&resource.as_str())
+                    || (is_device_or_pods && *offered > Amount::default())
             }
             _ => false,
         }
@@ -189,6 +197,7 @@ impl Need {
             | Self::Taint(_)
             | Self::Platform(_)
             | Self::Label(_)
+            | Self::TypeLabel(_)
             | Self::Toleration(_)
             | Self::Volume { .. }
             | Self::Resource { .. }
@@ -233,7 +242,10 @@ fn of_the_node(old: &Node, newcomer: &Node) -> Vec<Need> {
 fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     let demands = &mover.pod.demands;
     let unmet = |terms: &&NodeTerms| !terms.are_met_by(node);
-    let labels = demands.selects.iter().filter(unmet).map(|terms| Need::Label(terms.to_string()));
+    let labels = demands.selects.iter().filter(unmet).map(|terms| {
+        let need = if terms.fail_by_type(node) { Need::TypeLabel } else { Need::Label };
+        need(terms.to_string())
+    });
     let taints = node.startup_taints.iter().filter(|taint| !demands.facts.tolerates(taint));
     let taints = taints.cloned().map(Need::Toleration);
     let volumes = mover.volumes.iter().flat_map(|volume| {
@@ -306,7 +318,7 @@ impl Display for Need {
             ),
             Self::Taint(taint) => write!(f, "it lacks the taint {taint} of the old node"),
             Self::Platform(label) => write!(f, "it is not {label} as the old node is"),
-            Self::Label(wanted) => write!(f, "its labels do not match {wanted}"),
+            Self::Label(wanted) | Self::TypeLabel(wanted) => write!(f, "its labels do not match {wanted}"),
             Self::Toleration(taint) => write!(f, "its taint {taint} is not tolerated"),
             Self::Volume { volume, requires } => {
                 write!(f, "its labels do not match {requires}, which volume {volume} requires")

@@ -8,6 +8,10 @@ use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSele
 
 use crate::node::Node;
 
+/// Names of labels, behind any prefix, whose values follow from the instance type.
+const OF_THE_TYPE: [&str; 5] =
+    ["instance-type", "instance-family", "instance-category", "instance-generation", "instance-size"];
+
 /// Alternative terms: a node has to meet one of them, and every requirement of that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeTerms(Vec<Vec<Requirement>>);
@@ -67,6 +71,13 @@ impl NodeTerms {
     pub fn are_met_by(&self, node: &Node) -> bool {
         self.0.iter().any(|term| term.iter().all(|requirement| requirement.is_met_by(node)))
     }
+
+    /// Returns true if each alternative fails by a label of the node's instance type, which the node bears.
+    pub(crate) fn fail_by_type(&self, node: &Node) -> bool {
+        let fails =
+            |requirement: &Requirement| requirement.is_of_the_type(node) && !requirement.is_met_by(node);
+        !self.0.is_empty() && self.0.iter().all(|term| term.iter().any(fails))
+    }
 }
 
 fn requirements(term: &NodeSelectorTerm) -> Vec<Requirement> {
@@ -92,6 +103,12 @@ fn requirement(expression: &NodeSelectorRequirement, of: fn(String) -> Of) -> Re
 }
 
 impl Requirement {
+    fn is_of_the_type(&self, node: &Node) -> bool {
+        let Of::Label(key) = &self.of else { return false };
+        let name = key.rsplit('/').next().unwrap_or_default();
+        OF_THE_TYPE.contains(&name) && node.labels.contains_key(key)
+    }
+
     fn is_met_by(&self, node: &Node) -> bool {
         let value = match &self.of {
             Of::Label(key) => node.labels.get(key).map(String::as_str),
@@ -192,6 +209,27 @@ mod tests {
             &json!([{ "matchExpressions": [has("none")] }, { "matchExpressions": [has("pool")] }])
         ));
         assert!(!is_met(&json!([{ "matchExpressions": [has("none"), has("pool")] }])));
+    }
+
+    #[test]
+    fn a_type_fails_terms_if_each_alternative_demands_another_type() {
+        let mut node = node();
+        node.labels.insert("node.kubernetes.io/instance-type".to_owned(), "m5.large".to_owned());
+        let is = |key: &str, value: &str| json!({ "key": key, "operator": "In", "values": [value] });
+        let fail = |terms: &Value| selector(terms).iter().any(|terms| terms.fail_by_type(&node));
+        let c5 = is("node.kubernetes.io/instance-type", "c5.large");
+        assert!(fail(&json!([{ "matchExpressions": [c5] }])));
+        assert!(!fail(
+            &json!([{ "matchExpressions": [is("node.kubernetes.io/instance-type", "m5.large")] }])
+        ));
+        assert!(!fail(&json!([{ "matchExpressions": [c5] }, { "matchExpressions": [is("disk", "nvme")] }])));
+        let both = json!([is("disk", "nvme"), c5]);
+        assert!(fail(&json!([{ "matchExpressions": [c5] }, { "matchExpressions": both }])));
+        let late = is("example.org/instance-family", "c5");
+        assert!(!fail(&json!([{ "matchExpressions": [late] }])), "the label may come yet");
+        node.labels.insert("example.org/instance-family".to_owned(), "m5".to_owned());
+        assert!(selector(&json!([{ "matchExpressions": [late] }]))[0].fail_by_type(&node));
+        assert!(selector(&json!([])).iter().all(|terms| !terms.fail_by_type(&node)));
     }
 
     #[test]

@@ -172,16 +172,41 @@ fn every_resource_that_a_pod_requests_must_be_offered() {
 #[test]
 fn a_machine_never_grows_and_a_device_plugin_may_be_late() {
     let lacks = |pods: &[Mover]| missing(&plain("a"), &empty(plain("n")), pods, &[]);
-    for pods in
-        [movers(1, &wants("cpu", "8")), movers(5, &wants("cpu", "1")), movers(1, &wants("memory", "64Gi"))]
-    {
+    for pods in [
+        movers(1, &wants("cpu", "8")),
+        movers(5, &wants("cpu", "1")),
+        movers(1, &wants("memory", "64Gi")),
+        movers(11, &json!({})),
+    ] {
         let need = &lacks(&pods)[0].need;
         assert!(need.is_of_the_type() && need.is_final(), "{need:?}");
     }
-    for pods in [movers(1, &wants("nvidia.com/gpu", "1")), movers(11, &json!({}))] {
+    for pods in [movers(1, &wants("nvidia.com/gpu", "1")), movers(1, &wants("hugepages-2Mi", "2Mi"))] {
         let need = &lacks(&pods)[0].need;
         assert!(!need.is_of_the_type() && !need.is_final(), "{need:?}");
     }
+}
+
+#[test]
+fn a_type_with_fewer_devices_is_waited_for_and_then_another_type_is_tried() {
+    let mut one = plain("n");
+    one.allocatable.insert("nvidia.com/gpu".to_owned(), Amount::of(1));
+    let one = empty(one);
+    for pods in [movers(1, &wants("nvidia.com/gpu", "2")), movers(2, &wants("nvidia.com/gpu", "1"))] {
+        let need = &missing(&plain("a"), &one, &pods, &[])[0].need;
+        assert!(need.is_of_the_type() && !need.is_final(), "{need:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_demands_another_instance_type_needs_another_type_at_once() {
+    let labels = |kind: &str| json!({ "labels": { "node.kubernetes.io/instance-type": kind } });
+    let pods = movers(2, &json!({ "nodeSelector": { "node.kubernetes.io/instance-type": "m5.large" } }));
+    let other = empty(node("n", &labels("m5a.large")));
+    let lacks = missing(&plain("a"), &other, &pods, &[]);
+    assert!(lacks[0].need.is_of_the_type() && lacks[0].need.is_final(), "{lacks:?}");
+    assert!(in_words(&lacks).contains("node.kubernetes.io/instance-type=m5.large"), "{lacks:?}");
+    assert_eq!(missing(&plain("a"), &empty(node("n", &labels("m5.large"))), &pods, &[]), []);
 }
 
 #[test]
