@@ -15,7 +15,7 @@ const LISTED: usize = 20;
 pub(crate) const INLINE_EBS: &str = "inline EBS";
 
 /// The state that travels from pass to pass. Takes about 40 bytes for each claim and each pod that was
-/// refused in the last 5 s. A reason takes 200 bytes, a controller 270.
+/// refused in the last 5 s. A reason takes 200 bytes, a controller 320.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Pods whose eviction was granted.
@@ -59,6 +59,9 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedReplicas {
     pub controller: Controller,
+    /// The UID of the controller's own controller: ReplicaSets of one Deployment serve together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// Pods of the controller that were Ready, on any node.
     pub ready_before: u32,
     /// The pods that the controller asks for, if that is known.
@@ -176,6 +179,7 @@ mod tests {
     fn owed(pod: &NodePod) -> ExpectedReplicas {
         ExpectedReplicas {
             controller: pod.controller.clone().unwrap(),
+            parent: pod.controller.as_ref().map(|controller| controller.uid.replace("rs", "dp")),
             ready_before: 1,
             wanted: Some(1),
             is_guarded: true,

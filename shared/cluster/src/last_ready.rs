@@ -6,6 +6,9 @@
 //! The last Ready pod stays until another one is Ready. Near the deadline, pods go as by kubectl, if each pod
 //! that went before has a replacement that could run.
 //!
+//! The ReplicaSets of one Deployment count together, as far as they have pods on the node: in mid-rollout each of
+//! them may have a single pod.
+//!
 //! A controller that wants only one pod has no other pod to wait for: that pod is evicted at once, as by
 //! kubectl. So are all pods of a node that is about to be lost ([`Others::Go`]), except for the last Ready
 //! ones.
@@ -44,19 +47,23 @@ pub(crate) enum Hold {
     Unreplaced(String),
 }
 
-/// A controller with Ready pods that are due, and what it must bring back.
-struct Due<'a> {
-    owed: &'a ExpectedReplicas,
-    /// Its Ready pods that are due.
+/// A controller, or the ReplicaSets of one Deployment, and what must be brought back.
+#[derive(Default)]
+struct Group<'a> {
+    owed: Vec<&'a ExpectedReplicas>,
+    /// The Ready pods that are due.
     here: u32,
 }
 
 /// The counts from which a verdict follows.
+#[derive(Default)]
 struct Counts {
     /// Ready pods that are due.
     here: u32,
     /// Ready pods, on any node.
     ready: u32,
+    /// Pods that the controller wants by now.
+    wanted: u32,
     /// Ready pods that the controller had before, or that it wants by now if that is less.
     before: u32,
     /// True if a pod of the controller was evicted before.
@@ -101,22 +108,24 @@ pub(crate) async fn split<'a>(
     fresh: &BTreeMap<Controller, Replicas>,
     manner: Manner,
 ) -> Result<Split<'a>, ClusterError> {
-    let controllers = controllers(&due, state);
-    let looks = controllers.iter().map(|one| async move {
-        let controller = &one.owed.controller;
-        let now = match fresh.get(controller) {
-            Some(known) => known.clone(),
-            None => migration::replicas_of(client, controller).await?,
-        };
-        Ok::<_, ClusterError>((controller, verdict(&one.counts(state, &now), manner)))
+    let groups = groups(&due, state);
+    let looks = groups.iter().map(|group| async move {
+        let mut counts = Counts { here: group.here, ..Counts::default() };
+        for owed in &group.owed {
+            let now = match fresh.get(&owed.controller) {
+                Some(known) => known.clone(),
+                None => migration::replicas_of(client, &owed.controller).await?,
+            };
+            counts.add(owed, &now, state);
+        }
+        Ok::<_, ClusterError>((group, verdict(&counts, manner)))
     });
-    let verdicts: Vec<(&Controller, Verdict)> =
+    let mut verdicts: Vec<(&Group<'_>, Verdict)> =
         stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
-    let mut verdicts: BTreeMap<&Controller, Verdict> = verdicts.into_iter().collect();
     let mut split = Split::default();
     for pod in due {
-        let controller = pod.controller.as_ref().filter(|_| pod.is_ready);
-        match controller.and_then(|controller| verdicts.get_mut(controller)) {
+        let found = verdicts.iter_mut().find(|(group, _)| pod.is_ready && group.has(pod));
+        match found.map(|(_, verdict)| verdict) {
             Some(verdict) if verdict.may_go == 0 => split.held.push((pod, verdict.hold.clone())),
             Some(verdict) => {
                 verdict.may_go -= 1;
@@ -132,38 +141,53 @@ pub(crate) async fn split<'a>(
 }
 
 /// Returns the controllers that have Ready pods among those that are due, and other pods to wait for.
-fn controllers<'a>(due: &[&NodePod], state: &'a State) -> Vec<Due<'a>> {
+fn groups<'a>(due: &[&NodePod], state: &'a State) -> Vec<Group<'a>> {
     let mut here: BTreeMap<&Controller, u32> = BTreeMap::new();
     for controller in due.iter().filter(|pod| pod.is_ready).filter_map(|pod| pod.controller.as_ref()) {
         *here.entry(controller).or_default() += 1;
     }
-    let found = state.owed.iter().filter(|owed| has_others(owed));
-    found.filter_map(|owed| Some(Due { owed, here: *here.get(&owed.controller)? })).collect()
+    let mut groups: BTreeMap<&str, Group<'a>> = BTreeMap::new();
+    for owed in &state.owed {
+        let group = groups.entry(owed.parent.as_ref().unwrap_or(&owed.controller.uid)).or_default();
+        group.here += here.get(&owed.controller).copied().unwrap_or_default();
+        group.owed.push(owed);
+    }
+    groups.into_values().filter(|group| group.here > 0 && group.has_others()).collect()
 }
 
-/// Returns true if another pod of the controller can be Ready before this one goes. A budget that has refused
-/// guards its pods itself, and the pods of a Job serve no traffic.
-fn has_others(owed: &ExpectedReplicas) -> bool {
-    let wants_several = owed.wanted.map_or(owed.ready_before > 1, |wanted| wanted > 1);
-    wants_several && !owed.is_guarded && owed.controller.kind != "Job"
+impl Group<'_> {
+    fn has(&self, pod: &NodePod) -> bool {
+        self.owed.iter().any(|owed| Some(&owed.controller) == pod.controller.as_ref())
+    }
+
+    /// Returns true if another pod can be Ready before this one goes. A budget that has refused guards its pods
+    /// itself, and the pods of a Job serve no traffic.
+    fn has_others(&self) -> bool {
+        let wanted = self.owed.iter().map(|owed| owed.wanted.unwrap_or(owed.ready_before));
+        let is_several = wanted.fold(0, u32::saturating_add) > 1;
+        is_several && !self.owed.iter().any(|owed| owed.is_guarded || owed.controller.kind == "Job")
+    }
 }
 
-impl Due<'_> {
-    fn counts(&self, state: &State, now: &Replicas) -> Counts {
-        let Self { owed, here } = self;
-        Counts {
-            here: *here,
-            ready: now.ready,
-            before: now.wanted.map_or(owed.ready_before, |wanted| wanted.min(owed.ready_before)),
-            is_tried: state.turns.of(&owed.controller.uid).evicted > 0,
-            lack: now.lack(owed),
-        }
+impl Counts {
+    /// Adds a controller and its present pods.
+    fn add(&mut self, owed: &ExpectedReplicas, now: &Replicas, state: &State) {
+        let wanted = now.wanted.or(owed.wanted).unwrap_or(owed.ready_before);
+        self.ready = self.ready.saturating_add(now.ready);
+        self.wanted = self.wanted.saturating_add(wanted);
+        self.before = self.before.saturating_add(wanted.min(owed.ready_before));
+        self.is_tried |= state.turns.of(&owed.controller.uid).evicted > 0;
+        self.lack = self.lack.take().or_else(|| now.lack(owed));
     }
 }
 
 fn verdict(counts: &Counts, manner: Manner) -> Verdict {
-    let Counts { here, ready, before, is_tried, lack } = counts;
+    let Counts { here, ready, wanted, before, is_tried, lack } = counts;
     let (here, ready, before) = (*here, *ready, *before);
+    if *wanted <= 1 {
+        // Scaled down meanwhile, or its rollout is over: there is no other pod to wait for.
+        return Verdict { may_go: here, hold: Hold::Last, takes_last: false };
+    }
     let is_late = manner.last_ready == LastReady::Evict;
     let is_lost = manner.others == Others::Go;
     let (is_short, has_last) = (ready < before, ready <= here);
@@ -196,6 +220,7 @@ fn verdict(counts: &Counts, manner: Manner) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::node_pod;
 
     const EARLY: Manner = Manner { last_ready: LastReady::Keep, others: Others::Stay };
     const LATE: Manner = Manner { last_ready: LastReady::Evict, others: Others::Stay };
@@ -205,7 +230,11 @@ mod tests {
         let text = str::to_owned;
         let controller =
             Controller { kind: text(kind), namespace: text("shop"), name: text("web"), uid: text("1") };
-        ExpectedReplicas { controller, ready_before, wanted, is_guarded: false }
+        ExpectedReplicas { controller, parent: None, ready_before, wanted, is_guarded: false }
+    }
+
+    fn has_others(owed: &ExpectedReplicas) -> bool {
+        Group { owed: vec![owed], here: 1 }.has_others()
     }
 
     #[test]
@@ -220,7 +249,7 @@ mod tests {
 
     /// A controller of four pods, of which so many are Ready.
     fn four(here: u32, ready: u32) -> Counts {
-        Counts { here, ready, before: 4, is_tried: true, lack: None }
+        Counts { here, ready, wanted: 4, before: 4, is_tried: true, lack: None }
     }
 
     /// Returns how many of the pods go now, and the reason why the others stay.
@@ -251,6 +280,36 @@ mod tests {
         }
         assert_eq!(judged(&unreplaced(3), EARLY), (0, Hold::Short));
         assert_eq!(judged(&unreplaced(3), LOST).0, 2, "it would die with its node");
+    }
+
+    /// Returns the ReplicaSet of this UID, of which one pod was Ready, of Deployment `d`.
+    fn in_rollout(uid: &str) -> ExpectedReplicas {
+        let mut owed = owed("ReplicaSet", Some(1), 1);
+        (owed.controller.uid, owed.parent) = (uid.to_owned(), Some("d".to_owned()));
+        owed
+    }
+
+    #[test]
+    fn replica_sets_of_one_deployment_are_one_controller_of_several() {
+        let of = |set: &ExpectedReplicas| NodePod {
+            controller: Some(set.controller.clone()),
+            ..node_pod("web-1")
+        };
+        let state = State { owed: vec![in_rollout("old"), in_rollout("new")], ..State::default() };
+        let (old, new) = (of(&state.owed[0]), of(&state.owed[1]));
+        let found = groups(&[&old, &new], &state);
+        assert_eq!((found.len(), found[0].here, found[0].owed.len()), (1, 2, 2));
+        let mut counts = Counts { here: 2, ..Counts::default() };
+        let one = Replicas { ready: 1, alive: 1, wanted: Some(1), ..Replicas::default() };
+        state.owed.iter().for_each(|owed| counts.add(owed, &one, &state));
+        assert_eq!(judged(&counts, EARLY), (1, Hold::Last));
+        let alone = State { owed: vec![in_rollout("new")], ..State::default() };
+        assert!(groups(&[&new], &alone).is_empty(), "it would wait for ever");
+    }
+
+    #[test]
+    fn once_only_one_pod_is_wanted_it_goes_at_once() {
+        assert_eq!(judged(&Counts { wanted: 1, ..four(1, 1) }, EARLY).0, 1);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Replicas {
     pub(crate) failure: Option<String>,
     /// The problem of a pod that is not Ready.
     pub(crate) problem: Option<String>,
+    /// The UID of the Deployment that owns the ReplicaSet.
+    pub(crate) parent: Option<String>,
 }
 
 /// The state of a controller.
@@ -106,9 +108,10 @@ pub(crate) async fn states_of(
             ControllerState::Settled => (0, Some(0)),
             ControllerState::Counted(replicas) => (replicas.ready, replicas.wanted),
         };
-        let owed =
-            ExpectedReplicas { controller: controller.clone(), ready_before, wanted, is_guarded: false };
-        Ok((owed, Replicas::from(state)))
+        let now = Replicas::from(state);
+        let (controller, parent) = (controller.clone(), now.parent.clone());
+        let owed = ExpectedReplicas { controller, parent, ready_before, wanted, is_guarded: false };
+        Ok((owed, now))
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
 }
@@ -131,11 +134,13 @@ async fn state_of(client: &Client, controller: &Controller) -> Result<Controller
     match controller.kind.as_str() {
         "ReplicaSet" => {
             let set: Option<ReplicaSet> = get(client, controller, "get replicasets").await?;
-            let Some(ReplicaSet { spec: Some(spec), status, .. }) = set else {
+            let Some(ReplicaSet { spec: Some(spec), status, metadata }) = set else {
                 return Ok(ControllerState::Settled);
             };
             let mut now = counted(client, controller, spec.replicas, Some(spec.selector)).await?;
             now.failure = status.as_ref().and_then(controllers::failure_of_set).or(now.failure);
+            let mut owners = metadata.owner_references.into_iter().flatten();
+            now.parent = owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.uid);
             Ok(ControllerState::Counted(now))
         }
         "StatefulSet" => {
@@ -189,6 +194,7 @@ async fn counted(
         wanted: replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0)),
         failure: others.iter().filter(|pod| pod::is_alive(pod)).find_map(|pod| unstartable(pod)),
         problem: others.iter().find_map(|pod| problem(pod)),
+        parent: None,
     })
 }
 
@@ -231,7 +237,7 @@ mod tests {
             name: text("web"),
             uid: text("rs1"),
         };
-        ExpectedReplicas { controller, ready_before, wanted: None, is_guarded: false }
+        ExpectedReplicas { controller, parent: None, ready_before, wanted: None, is_guarded: false }
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {

@@ -160,7 +160,8 @@ fn unready(name: &str) -> Value {
 }
 
 fn of_four() -> Value {
-    json!({ "metadata": { "name": "web", "uid": "rs1" },
+    let parent = json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d1", "controller": true }]);
+    json!({ "metadata": { "name": "web", "uid": "rs1", "ownerReferences": parent },
             "spec": { "replicas": 4, "selector": { "matchLabels": { "app": "web" } } } })
 }
 
@@ -184,6 +185,7 @@ async fn the_others_follow_the_first_pod_only_once_its_replacement_is_ready() {
     ]);
     let first = pass(&client, drain::State::default()).await.unwrap();
     assert_eq!((first.state.evicted, first.remaining.len()), (1, 4));
+    assert_eq!(first.state.owed[0].parent.as_deref(), Some("d1"));
     let second = pass(&client, first.state).await.unwrap();
     assert_eq!((second.state.evicted, second.remaining.len()), (1, 3), "{:?}", second.blocked);
     assert!(second.blocked[0].why.contains("fewer Ready pods than before"), "{:?}", second.blocked);
