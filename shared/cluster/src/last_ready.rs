@@ -68,8 +68,10 @@ struct Counts {
     before: u32,
     /// True if a pod of the controller was evicted before.
     is_tried: bool,
-    /// The reason why a pod has no replacement that could run.
+    /// The reason why a pod has no replacement.
     lack: Option<String>,
+    /// The problem of a pod that no node can start.
+    unstartable: Option<String>,
 }
 
 /// The decision on the Ready pods of a controller.
@@ -178,11 +180,12 @@ impl Counts {
         self.before = self.before.saturating_add(wanted.min(owed.ready_before));
         self.is_tried |= state.turns.of(&owed.controller.uid).evicted > 0;
         self.lack = self.lack.take().or_else(|| now.lack(owed));
+        self.unstartable = self.unstartable.take().or_else(|| now.unstartable.clone());
     }
 }
 
 fn verdict(counts: &Counts, manner: Manner) -> Verdict {
-    let Counts { here, ready, wanted, before, is_tried, lack } = counts;
+    let Counts { here, ready, wanted, before, is_tried, lack, unstartable } = counts;
     let (here, ready, before) = (*here, *ready, *before);
     if *wanted <= 1 {
         // Scaled down meanwhile, or its rollout is over: there is no other pod to wait for.
@@ -191,7 +194,9 @@ fn verdict(counts: &Counts, manner: Manner) -> Verdict {
     let is_late = manner.last_ready == LastReady::Evict;
     let is_lost = manner.others == Others::Go;
     let (is_short, has_last) = (ready < before, ready <= here);
-    if let Some(why) = lack.as_ref().filter(|_| !is_lost && (is_late || !is_short)) {
+    // Of a controller with as many Ready pods as before, a pod that can't start is an old trouble.
+    let lack = lack.as_ref().or(unstartable.as_ref().filter(|_| is_short));
+    if let Some(why) = lack.filter(|_| !is_lost && (is_late || !is_short)) {
         return Verdict { may_go: 0, hold: Hold::Unreplaced(why.clone()), takes_last: false };
     }
     // Pods that may go while one stays Ready.
@@ -249,7 +254,7 @@ mod tests {
 
     /// A controller of four pods, of which so many are Ready.
     fn four(here: u32, ready: u32) -> Counts {
-        Counts { here, ready, wanted: 4, before: 4, is_tried: true, lack: None }
+        Counts { here, ready, wanted: 4, before: 4, is_tried: true, lack: None, unstartable: None }
     }
 
     /// Returns how many of the pods go now, and the reason why the others stay.
@@ -280,6 +285,14 @@ mod tests {
         }
         assert_eq!(judged(&unreplaced(3), EARLY), (0, Hold::Short));
         assert_eq!(judged(&unreplaced(3), LOST).0, 2, "it would die with its node");
+    }
+
+    #[test]
+    fn a_pod_that_starts_nowhere_keeps_its_peers_near_the_deadline_unless_it_was_broken_before() {
+        let broken = |ready| Counts { unstartable: Some("image".to_owned()), ..four(3, ready) };
+        assert_eq!(judged(&broken(3), LATE), (0, Hold::Unreplaced("image".to_owned())));
+        assert_eq!(judged(&broken(4), LATE).0, 3);
+        assert_eq!(judged(&broken(4), EARLY).0, 3);
     }
 
     /// Returns the ReplicaSet of this UID, of which one pod was Ready, of Deployment `d`.

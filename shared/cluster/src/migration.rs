@@ -47,8 +47,10 @@ pub(crate) struct Replicas {
     pub(crate) alive: u32,
     /// Pods that the controller asks for, if that is known.
     pub(crate) wanted: Option<u32>,
-    /// The reason why its new pods are refused, or can't start.
+    /// The reason why its new pods are refused.
     pub(crate) failure: Option<String>,
+    /// The problem of a pod that no node can start.
+    pub(crate) unstartable: Option<String>,
     /// The problem of a pod that is not Ready.
     pub(crate) problem: Option<String>,
     /// The UID of the Deployment that owns the ReplicaSet.
@@ -65,7 +67,7 @@ enum ControllerState {
 }
 
 impl Replicas {
-    /// Returns the reason why an evicted pod has no replacement that could run; `None` if each pod has one.
+    /// Returns the reason why an evicted pod has no replacement; `None` if each pod has one.
     pub(crate) fn lack(&self, owed: &ExpectedReplicas) -> Option<String> {
         let due = self.wanted.unwrap_or(owed.ready_before);
         let fewer = || format!("{} of {due} pods exist", self.alive);
@@ -138,7 +140,7 @@ async fn state_of(client: &Client, controller: &Controller) -> Result<Controller
                 return Ok(ControllerState::Settled);
             };
             let mut now = counted(client, controller, spec.replicas, Some(spec.selector)).await?;
-            now.failure = status.as_ref().and_then(controllers::failure_of_set).or(now.failure);
+            now.failure = status.as_ref().and_then(controllers::failure_of_set);
             let mut owners = metadata.owner_references.into_iter().flatten();
             now.parent = owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.uid);
             Ok(ControllerState::Counted(now))
@@ -192,7 +194,8 @@ async fn counted(
         ready: count(ready.len()),
         alive: count(alive),
         wanted: replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0)),
-        failure: others.iter().filter(|pod| pod::is_alive(pod)).find_map(|pod| unstartable(pod)),
+        failure: None,
+        unstartable: others.iter().filter(|pod| pod::is_alive(pod)).find_map(|pod| unstartable(pod)),
         problem: others.iter().find_map(|pod| problem(pod)),
         parent: None,
     })
