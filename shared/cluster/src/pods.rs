@@ -61,7 +61,8 @@ pub enum Stay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Block {
-    /// No controller would bring the pod back, or its DaemonSet does not exist any more.
+    /// No controller would bring the pod back: it has none, its DaemonSet does not exist any more, or its owner
+    /// is of a kind that creates no pods.
     Unmanaged,
     /// The pod's controller would not start it again, for this reason.
     NotRestarted(String),
@@ -285,9 +286,11 @@ fn block(
 
 /// Returns the reason why nothing would bring the pod back.
 fn unrestored(pod: &Pod, owner: Option<&Controller>, facts: &Facts, losses: &Losses) -> Option<Block> {
-    // Pods of an existing DaemonSet were sorted out before: this pod's DaemonSet is gone. A Node is the owner
-    // of static pods.
-    let Some(owner) = owner.filter(|owner| !matches!(owner.kind.as_str(), "DaemonSet" | "Node")) else {
+    // Pods of an existing DaemonSet were sorted out before: this pod's DaemonSet is gone. Of the other kinds of
+    // Kubernetes itself (a Node, a Pod, a ConfigMap), none creates a pod again.
+    let brings_back =
+        |owner: &&Controller| owner.is_foreign() || (owner.is_built_in() && owner.kind != "DaemonSet");
+    let Some(owner) = owner.filter(brings_back) else {
         return Some(Block::Unmanaged);
     };
     if let Some(why) = losses.of(pod) {

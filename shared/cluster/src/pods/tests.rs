@@ -43,7 +43,7 @@ const NOTHING: Value = Value::Null;
 #[test]
 fn a_pod_of_a_controller_is_evicted() {
     assert_eq!(sorted(&NOTHING, &NOTHING, &NOTHING), Disposition::Evict);
-    let custom = json!({ "ownerReferences": owned_by("Rollout") });
+    let custom = json!({ "ownerReferences": owned_by_group("argoproj.io/v1alpha1", "Rollout") });
     assert_eq!(sorted(&custom, &NOTHING, &NOTHING), Disposition::Evict);
 }
 
@@ -111,8 +111,18 @@ fn a_pod_that_runs_once_for_another_groups_controller_may_not_come_back() {
     assert_eq!(sorted(&task, &NOTHING, &NOTHING), Disposition::Evict, "restartPolicy Always");
     let job = json!({ "ownerReferences": owned_by_group("batch/v1", "Job") });
     assert_eq!(sorted(&job, &once, &NOTHING), Disposition::Evict, "a Job says it itself");
-    let executor = json!({ "ownerReferences": owned_by_group("v1", "Pod") });
-    assert!(matches!(sorted(&executor, &once, &NOTHING), Disposition::Blocked(Block::RunsOnce(_))));
+}
+
+#[test]
+fn a_pod_of_an_owner_that_creates_no_pods_blocks_like_a_bare_one() {
+    for kind in ["Pod", "ConfigMap", "Service", "Deployment"] {
+        let owned = json!({ "ownerReferences": owned_by(kind) });
+        assert_eq!(sorted(&owned, &NOTHING, &NOTHING), Disposition::Blocked(Block::Unmanaged), "{kind}");
+        let once = sorted(&owned, &json!({ "restartPolicy": "Never" }), &NOTHING);
+        assert_eq!(once, Disposition::Blocked(Block::Unmanaged), "{kind}");
+    }
+    let controller = json!({ "ownerReferences": owned_by("ReplicationController") });
+    assert_eq!(sorted(&controller, &NOTHING, &NOTHING), Disposition::Evict);
 }
 
 #[test]
