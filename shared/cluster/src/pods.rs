@@ -319,7 +319,7 @@ fn claims(pod: &Pod, facts: &Facts) -> Vec<String> {
     let claim = |volume: &Mounted| match volume {
         Mounted::Claim(name) => Some(name.clone()),
         Mounted::OwnClaim(volume) => Some(format!("{}-{volume}", pod.name_any())),
-        Mounted::Scratch(_) | Mounted::InlineEbs => None,
+        Mounted::Scratch(_) | Mounted::InlineEbs | Mounted::HostPath(_) => None,
     };
     facts.volumes.iter().filter_map(claim).collect()
 }

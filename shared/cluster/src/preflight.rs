@@ -20,6 +20,7 @@ use crate::node::{Node, NodeName};
 use crate::obstacles;
 use crate::ownership::{self, NodeOwner};
 use crate::pods::{self, Controller, Disposition, NodePod, PodRef, Stay};
+use crate::spec::Mounted;
 use crate::volumes::{self, Tie};
 
 pub use crate::observation::{Observation, Terms};
@@ -175,7 +176,8 @@ fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (PodFate, 
             if reasons.is_empty() {
                 report.would_move.push(pod.pod.clone());
                 let caution = pod.facts.tolerates_cordon().then(|| MAY_RETURN.to_owned());
-                return (PodFate::Moves, caution.into_iter().collect());
+                let losses = pod.facts.volumes.iter().filter_map(Mounted::loss);
+                return (PodFate::Moves, caution.into_iter().chain(losses).collect());
             }
             let whys = reasons.iter().map(|reason| reason.why.clone()).collect();
             report.blocked.extend(reasons);

@@ -148,7 +148,10 @@ impl Facts {
             together,
             host_ports: containers::host_ports(&init, &main),
             requests: containers::requests(&init, &main, resources.as_ref(), overhead.as_ref()),
-            volumes: volumes.iter().flatten().filter_map(Mounted::of).collect(),
+            volumes: volumes::mounted(
+                volumes.as_deref().unwrap_or_default(),
+                init_containers.iter().flatten().chain(containers),
+            ),
             is_placeholder: priority.is_some_and(|priority| priority < 0),
             is_patient: preemption_policy.as_deref() == Some("Never"),
             gates: scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),

@@ -353,6 +353,25 @@ fn a_pod_that_may_return_moves_and_is_marked() {
 }
 
 #[test]
+fn data_that_the_move_loses_is_told_and_refuses_nothing() {
+    let host = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
+    let mount =
+        |name: &str, read_only: bool| json!({ "name": name, "mountPath": "/m", "readOnly": read_only });
+    let own = json!({ "name": "scratch", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } });
+    let mounts =
+        json!([mount("data", false), mount("seed", true), mount("logs", false), mount("scratch", false)]);
+    let spec = json!({
+        "volumes": [host("data", "/mnt/data"), host("seed", "/mnt/seed"), host("logs", "/var/log/pods"), own],
+        "containers": [{ "name": "main", "volumeMounts": mounts }],
+    });
+    let report = report(&look(vec![evicted(spec)], vec![]));
+    assert_eq!((report.blocked.len(), report.would_move.len()), (0, 1));
+    let expected = "what it has written to hostPath /mnt/data goes with the node; its ephemeral volume scratch is \
+                    deleted with the pod";
+    assert_eq!(report.lines[0].why, expected);
+}
+
+#[test]
 fn a_pod_that_would_follow_its_peers_back_is_named() {
     let term = json!({ "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchLabels": { "app": "web" } } });
     let spec = json!({ "tolerations": [{ "operator": "Exists" }], "affinity": { "podAffinity": {

@@ -47,6 +47,7 @@ impl ContainerDemands {
             restart_policy,
             // A claim's device: the pod's volumes name the claim.
             volume_devices: _,
+            // `mounted` reads which volumes it may write.
             volume_mounts: _,
             // The pod's grace period says how long the end takes.
             lifecycle: _,
