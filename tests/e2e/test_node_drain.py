@@ -64,6 +64,21 @@ def test_near_the_deadline_the_last_ready_pod_goes_as_by_kubectl_and_the_report_
     assert "of 2 pods of ReplicaSet" in report["detail"] and "is not Ready" in report["detail"]
 
 
+def test_pods_that_are_not_admitted_again_cost_one_and_the_others_serve(nodes, kubernetes):
+    """The webhook that admits pods dies before the drain: the ReplicaSet creates no pod in the place of an evicted one."""
+    web = nodes()
+    web.only_on_old()
+    web.deploy(replicas=4)
+    web.start_held(drain_timeout_seconds=12).reach("PauseForReady")
+    web.schedulable()
+    dead = dead_webhook(kubernetes, web.namespace, seconds=1, policy="Fail", resource="pods")
+    with dead, kubernetes.watch(web.namespace, "web") as seen:
+        report = web.let_go().finish()
+    assert seen.lowest_ready == 3 and report["evicted"] == 1, report
+    assert "ReplicaFailure" in report["detail"] and "dead.example.org" in report["detail"], report
+    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+
+
 def test_pods_that_always_come_back_are_evicted_twice_and_the_newcomer_stays_for_its_own(nodes, kubernetes):
     """One pod returns to the old node: the swap goes back. One returns to the newcomer, which then stays."""
     web = nodes()
@@ -229,8 +244,8 @@ def evictions(kubernetes, namespace, pod):
 
 
 @contextlib.contextmanager
-def dead_webhook(kubernetes, namespace, seconds, policy):
-    """Registers an admission webhook for evictions in the namespace that accepts the connection and never answers."""
+def dead_webhook(kubernetes, namespace, seconds, policy, resource="pods/eviction"):
+    """Registers an admission webhook for a resource of the namespace that accepts the connection and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(100)
@@ -238,7 +253,7 @@ def dead_webhook(kubernetes, namespace, seconds, policy):
             "name": "dead.example.org", "failurePolicy": policy, "timeoutSeconds": seconds, "sideEffects": "None",
             "admissionReviewVersions": ["v1"], "clientConfig": {"url": f"https://127.0.0.1:{server.getsockname()[1]}/"},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"]}],
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}],
         }  # fmt: skip
         kind, name = "ValidatingWebhookConfiguration", f"dead-{namespace}"
         api_version = "admissionregistration.k8s.io/v1"
