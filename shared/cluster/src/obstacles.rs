@@ -55,7 +55,8 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Observation) -> Opti
             "nothing would bring the pod back: {loss}; delete it yourself, or annotate it with {SAFE_TO_EVICT}: \"true\""
         ));
     }
-    if let Some(failure) = workload.failure.as_ref().filter(|_| !is_allowed) {
+    // No annotation waives this: the drain would wait for the replacement in vain.
+    if let Some(failure) = &workload.failure {
         return Some(format!(
             "{} would not bring the pod back: {failure}; remove the cause, and wait until the condition is gone",
             workload.name
