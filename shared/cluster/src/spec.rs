@@ -21,7 +21,6 @@ mod volumes;
 
 use containers::ContainerDemands;
 pub use containers::HostPort;
-#[cfg(test)]
 pub(crate) use containers::PODS;
 pub use volumes::Mounted;
 
