@@ -193,7 +193,8 @@ impl Fleet {
     pub(super) fn deregister_image(&mut self, call: &ApiCall, now: Timestamp) -> Answered {
         plays_only(call, &["ImageId"])?;
         let id = required(call, "ImageId")?;
-        let is_pending = self.own_images.images.get(id).is_some_and(|image| image.state == ImageState::Pending);
+        let is_pending =
+            self.own_images.images.get(id).is_some_and(|image| image.state == ImageState::Pending);
         if is_pending && !self.habits.pending_image_deregisters {
             return Err(unavailable(id));
         }
