@@ -242,6 +242,31 @@ def test_a_snapshot_that_launches_make_volumes_of_is_left_alone(estate, aws):
     assert list(estate.rows("OPEN")) == [f"snapshot#{unused}"]
 
 
+def test_what_is_locked_or_shared_with_others_is_left_alone(estate):
+    source = estate.volume(days_old=1)
+    locked, expired, shared, public, unused = (estate.snapshot(source) for _ in range(5))
+    estate.control.snapshot_lock(locked, "governance")
+    estate.control.snapshot_lock(expired, "expired")
+    add = {"Attribute": "createVolumePermission", "OperationType": "add"}
+    estate.ec2.modify_snapshot_attribute(SnapshotId=shared, UserIds=["210987654321"], **add)
+    estate.ec2.modify_snapshot_attribute(SnapshotId=public, GroupNames=["all"], **add)
+    summary = estate.scan()
+    assert summary["types"]["snapshot"]["left_alone"] == {"LOCKED": left_alone(1, 5), "SHARED": left_alone(2, 10)}
+    assert set(estate.rows("OPEN")) == {f"snapshot#{expired}", f"snapshot#{unused}"}
+    assert summary["partial"] is False
+
+
+def test_a_role_without_the_new_rights_fails_no_scan(estate):
+    snapshot = estate.snapshot(estate.volume(days_old=1))
+    for call in ("DescribeLockedSnapshots", "DescribeSnapshotAttribute"):
+        estate.control.fault(call, code="UnauthorizedOperation", status=403)
+    summary = estate.scan()
+    assert [f["listing"] for f in summary["failed"]] == ["snapshot-locks", "snapshot-sharing"]
+    assert summary["partial"] is True and summary["types"]["snapshot"]["complete"] is True
+    details = estate.rows("OPEN")[f"snapshot#{snapshot}"]["details"]
+    assert (details["lock"], details["sharing"]) == ("unknown", "unknown")
+
+
 def devices(snapshot):
     return [{"DeviceName": "/dev/xvdb", "Ebs": {"SnapshotId": snapshot}}]
 

@@ -76,6 +76,8 @@ QUERY = {
     "</DescribeLaunchTemplateVersionsResponse>",
     "DescribeLaunchConfigurations": "<DescribeLaunchConfigurationsResponse><DescribeLaunchConfigurationsResult><LaunchConfigurations/>"
     "</DescribeLaunchConfigurationsResult></DescribeLaunchConfigurationsResponse>",
+    "DescribeLockedSnapshots": "<DescribeLockedSnapshotsResponse><snapshotSet/></DescribeLockedSnapshotsResponse>",
+    "DescribeSnapshotAttribute": "<DescribeSnapshotAttributeResponse><createVolumePermission/></DescribeSnapshotAttributeResponse>",
     "ListImagesInRecycleBin": "<ListImagesInRecycleBinResponse><imageSet/></ListImagesInRecycleBinResponse>",
     "Publish": "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
     "GetTopicAttributes": "<GetTopicAttributesResponse><GetTopicAttributesResult><Attributes><entry><key>SubscriptionsConfirmed</key>"

@@ -109,6 +109,10 @@ class Control:
         """Puts a deleted image, snapshot or volume into the Recycle Bin until `leaves`; None: it has left the bin."""
         self._call("POST", "recycle_bin", {"id": resource_id, "leaves": leaves})
 
+    def snapshot_lock(self, snapshot_id: str, state: str | None = "compliance") -> None:
+        """Locks a snapshot, in this state of a lock; None: it was never locked."""
+        self._call("POST", "snapshot_lock", {"id": snapshot_id, "state": state})
+
     def open_accounts(self, accounts: Iterable[str], regions: Iterable[str]) -> None:
         """Opens accounts in these regions anew, with nothing in them, not even Amazon's images."""
         self._call("POST", "accounts", {"accounts": list(accounts), "regions": list(regions)})

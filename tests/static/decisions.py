@@ -203,6 +203,8 @@ EVERYWHERE = [
             "ec2:DescribeInstanceStatus": SWAPS,
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
             "ec2:DescribeLaunchTemplateVersions": [*LAUNCHERS, SCANNER, WATCHER],
+            "ec2:DescribeLockedSnapshots": [SCANNER],
+            "ec2:DescribeSnapshotAttribute": [SCANNER],
             "ec2:DescribeSnapshots": [LAB, RECONCILER, SCANNER],
             "ec2:DescribeRegions": [RISK, ENFORCER, SCANNER, WATCHER],
             "ec2:DescribeSpotInstanceRequests": [*LAUNCHERS, RISK],

@@ -412,8 +412,8 @@ def test_the_audit_is_denied_what_image_builder_and_fast_launch_run(rendered):
 LOOKS = {
     "SecurityEnforcerFunction": {"ec2:DescribeRegions"},
     "WasteScannerFunction": {
-        "autoscaling:DescribeLaunchConfigurations", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeRegions",
-        "ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin",
+        "autoscaling:DescribeLaunchConfigurations", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeLockedSnapshots",
+        "ec2:DescribeRegions", "ec2:DescribeSnapshotAttribute", "ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin",
     },
     "RiskManagerFunction": {"ec2:DescribeSpotInstanceRequests"},
 }  # fmt: skip

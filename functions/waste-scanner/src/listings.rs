@@ -20,10 +20,13 @@ use spot_listing::{Item, MalformedListing, Shape};
 pub mod describe;
 pub mod images;
 pub mod launches;
+pub mod locks;
+pub mod sharing;
 
 use describe::{address, snapshot, volume};
 use images::{Images, RecycleBin};
 use launches::Launches;
+use locks::Locks;
 
 /// The most that EC2 gives in one page of volumes.
 const VOLUMES_PER_PAGE: i32 = 500;
@@ -109,6 +112,7 @@ pub async fn snapshots(
     owner: &AccountId,
     images: &Images,
     launches: &Launches,
+    locks: &Locks,
     token: Option<&str>,
     judge: impl Fn(&Snapshot) -> WasteVerdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
@@ -116,7 +120,7 @@ pub async fn snapshots(
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
         let send = |unread| request.customize().interceptor(unread).send();
-        let keep = |item: &Item| Ok(judged(snapshot(item, owner, images, launches)?, &judge));
+        let keep = |item: &Item| Ok(judged(snapshot(item, owner, images, launches, locks)?, &judge));
         listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, keep).await
     })
     .await

@@ -19,6 +19,8 @@ use spot_domain::waste::rules::{ResourceType, Rules};
 
 use crate::listings::images::Images;
 use crate::listings::launches::{self, Launches};
+use crate::listings::locks::{self, Locks};
+use crate::listings::sharing::with_sharing;
 use crate::listings::{self, Binned, Judged};
 use crate::table::WasteTable;
 use crate::table::finding::Finding;
@@ -27,7 +29,9 @@ use crate::table::progress::{Position, ScanProgress};
 
 /// No new page is begun with less time than this. A throttled page, written and resolved in full, and the
 /// run's summary take less.
-pub const RESERVE: Duration = Duration::from_mins(1);
+///
+/// A page of a thousand snapshots, all of them findings, is a thousand calls for their sharing: 50 seconds.
+pub const RESERVE: Duration = Duration::from_mins(2);
 
 /// Findings that are resolved at a time, each by a conditional write of its own.
 const CONCURRENT_RESOLUTIONS: usize = 16;
@@ -52,6 +56,9 @@ pub struct Scan<'a> {
 struct SnapshotContext {
     images: Images,
     launches: Launches,
+    locks: Locks,
+    /// The error by which the sharing of a finding is unknown.
+    sharing_failure: Option<CallError>,
     lineages: Lineages,
     /// The current part, as [`ScanProgress::snapshot_parts`] names it.
     part: i64,
@@ -93,6 +100,12 @@ impl Scan<'_> {
             progress.report.types.insert(position.listing, listing);
             if let Some(error) = context.images.unread() {
                 progress.report.fail_recycle_bin(error);
+            }
+            if let Some(error) = context.locks.unread() {
+                progress.report.fail_locks(error);
+            }
+            if let Some(error) = &context.sharing_failure {
+                progress.report.fail_sharing(error);
             }
             if let Some(next) = next? {
                 return Ok(Some(next));
@@ -156,6 +169,7 @@ impl Scan<'_> {
         if from.listing == ResourceType::Snapshot {
             context.images = listings::images(&self.clients.ec2).await?;
             context.launches = launches::launches(&self.clients).await?;
+            context.locks = locks::locks(&self.clients.ec2).await;
         }
         let mut token = from.token.clone();
         loop {
@@ -191,9 +205,10 @@ impl Scan<'_> {
             }
             ResourceType::Snapshot => {
                 let (owner, judge) = (&self.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
-                let (images, launches) = (&context.images, &context.launches);
-                let page =
-                    listings::snapshots(&self.clients.ec2, owner, images, launches, token, judge).await?;
+                let SnapshotContext { images, launches, locks, .. } = &*context;
+                let ec2 = &self.clients.ec2;
+                let page = listings::snapshots(ec2, owner, images, launches, locks, token, judge).await?;
+                let page = with_sharing(ec2, owner, page, &mut context.sharing_failure, judge).await;
                 let price = |snapshot: &Snapshot| rules.snapshot_price(snapshot);
                 found(page, listing, price, |snapshot, price| {
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));

@@ -13,6 +13,7 @@ use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 use waste_scanner::listings::describe;
 use waste_scanner::listings::images::Images;
 use waste_scanner::listings::launches::Launches;
+use waste_scanner::listings::locks::Locks;
 
 use crate::promise;
 
@@ -73,7 +74,7 @@ fn told(item: &Item) -> String {
     let readers = (
         describe::volume(item),
         describe::address(item),
-        describe::snapshot(item, &owner, &Images::default(), &Launches::default()),
+        describe::snapshot(item, &owner, &Images::default(), &Launches::default(), &Locks::default()),
         Facts::of(item),
     );
     format!("{item:?} {tags:?} {readers:?}")

@@ -1,4 +1,5 @@
-"""The parts of an account that EC2 knows and moto does not: its enabled regions, and its Recycle Bin. New accounts."""
+"""The parts of an account that EC2 knows and moto does not: its enabled regions, its Recycle Bin, the locks of its
+snapshots. New accounts."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ REGIONS = {**dict.fromkeys(NO_OPT_IN, "opt-in-not-required"), "eu-south-1": "opt
 
 def install() -> None:
     EC2Response.describe_regions = _describe_regions
+    EC2Response.describe_locked_snapshots = _describe_locked_snapshots
     EC2Response.list_images_in_recycle_bin = _bin("Images", "ImageId", "ami-")
     EC2Response.list_snapshots_in_recycle_bin = _bin("Snapshots", "SnapshotId", "snap-")
     EC2Response.list_volumes_in_recycle_bin = _bin("Volumes", "VolumeId", "vol-")
@@ -49,6 +51,11 @@ def _describe_regions(self: Any):
         if status in wanted
     ]
     return ActionResult({"Regions": regions})
+
+
+def _describe_locked_snapshots(self: Any):
+    locked = WORLD.locked_snapshots.items() if self.region == "us-east-1" else []
+    return ActionResult({"Snapshots": [{"SnapshotId": i, "LockState": state} for i, state in locked]})
 
 
 def _bin(listed: str, key: str, prefix: str):

@@ -35,6 +35,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/launch_events        {on}: Auto Scaling tells of launches and attaches on the default bus (`notices.py`)
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/recycle_bin          {id: ami-…|snap-…|vol-…, leaves: its exit time | null: it has left the bin}
+    POST   /_local/snapshot_lock        {id: snap-…, state: compliance|governance|… | null: it was never locked}
     POST   /_local/accounts             {accounts, regions}: opens them anew, with nothing in them, not even Amazon's images
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
     POST   /_local/images               {state?: available|failed: what images made from now on come to,
@@ -217,6 +218,11 @@ class Control:
         WORLD.recycle_bin.pop(told["id"], None)
         if told.get("leaves"):
             WORLD.recycle_bin[told["id"]] = told["leaves"]
+
+    def post_snapshot_lock(self, told: Shape) -> None:
+        WORLD.locked_snapshots.pop(told["id"], None)
+        if told.get("state"):
+            WORLD.locked_snapshots[told["id"]] = told["state"]
 
     def post_images(self, told: Shape) -> None:
         WORLD.image_state = told.get("state", WORLD.image_state)

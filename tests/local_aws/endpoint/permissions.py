@@ -124,8 +124,10 @@ def _needed(call: Call):
         yield from _run_instances(params)
     elif call["service"] == "eks":
         yield action, f"arn:aws:eks:{call['region']}:{call['account']}:cluster/{params.get('name', '*')}", {}
-    elif call["action"] == "DescribeInstanceAttribute":  # The one Describe of ours that EC2 judges by resource.
+    elif call["action"] == "DescribeInstanceAttribute":  # The Describes of ours that EC2 judges by resource.
         yield action, _arn(params["InstanceId"]), _tags(params["InstanceId"])
+    elif call["action"] == "DescribeSnapshotAttribute":
+        yield action, _arn(params["SnapshotId"]), _tags(params["SnapshotId"])
     elif call["action"].startswith(("Describe", "Get", "List")):
         yield action, "*", {}
     elif call["action"] == "CreateImage":

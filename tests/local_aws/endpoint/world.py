@@ -81,6 +81,7 @@ class World:
             self.image_parameters = dict(IMAGE_PARAMETERS)
             self.snapshots_linger = False  # an image's snapshots are in use for a moment after its deregistration
             self.recycle_bin = {}  # id of a deleted image, snapshot or volume → when it leaves the bin
+            self.locked_snapshots = {}  # snapshot id → the state of its lock
             self.account = ACCOUNT  # whose request is being answered
             self.caller = "test"  # who made it: or "lambda"
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones

@@ -3,11 +3,12 @@
 
 use jiff::Timestamp;
 use spot_domain::AccountId;
-use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
+use spot_domain::waste::resources::{Address, Sharing, Snapshot, Tier, Volume};
 use spot_listing::{Item, MalformedListing};
 
 use super::images::Images;
 use super::launches::Launches;
+use super::locks::Locks;
 
 /// The pool of the addresses that AWS lends. Every other pool is the customer's own.
 const AMAZON_POOL: &str = "amazon";
@@ -59,6 +60,7 @@ pub fn snapshot(
     owner: &AccountId,
     images: &Images,
     launches: &Launches,
+    locks: &Locks,
 ) -> Result<Snapshot, MalformedListing> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {
@@ -77,6 +79,8 @@ pub fn snapshot(
         availability_zone: owned(item, "availabilityZone"),
         is_on_outpost: item.text("outpostArn").is_some(),
         binned_image: images.in_recycle_bin(item.text("description").unwrap_or_default()),
+        lock: locks.of(id),
+        sharing: Sharing::NotAsked,
         started: item.parse::<Timestamp>("startTime")?,
         tags: item.tags().collect(),
         id: id.to_owned(),

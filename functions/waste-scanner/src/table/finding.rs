@@ -6,7 +6,7 @@ use spot_cloud::tables::row::{Row, number, text};
 use spot_domain::Usd;
 use spot_domain::tags::Tags;
 use spot_domain::waste::prices::Price;
-use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
+use spot_domain::waste::resources::{Address, Lock, Sharing, Snapshot, Tier, Volume};
 use spot_domain::waste::rules::ResourceType;
 
 /// Key (RANGE): `type#id`.
@@ -92,6 +92,8 @@ impl Finding {
         details.extend(snapshot.volume_id.as_deref().map(|id| ("volume_id", text(id))));
         details.extend(snapshot.full_bytes.map(|bytes| ("full_snapshot_size_bytes", number(&bytes))));
         details.extend(date("started", snapshot.started));
+        details.extend((snapshot.lock == Lock::Unknown).then(|| ("lock", text("unknown"))));
+        details.extend((snapshot.sharing == Sharing::Unknown).then(|| ("sharing", text("unknown"))));
         let lineage = Some(Lineage { name: snapshot.lineage().to_owned(), counted_in });
         let finding = Self::new(ResourceType::Snapshot, snapshot.id, price, details, &snapshot.tags);
         Self { monthly: adds, lineage, ..finding }

@@ -83,6 +83,29 @@ pub fn template_version(n: u32) -> String {
     )
 }
 
+/// Answers a page of locks: snapshots, each with the state of its lock.
+pub fn locks(locks: &[(u32, &str)], token: Option<&str>) -> ScriptedAnswer {
+    let item = |(n, state): &(u32, &str)| {
+        format!("<item><snapshotId>snap-{n:017x}</snapshotId><lockState>{state}</lockState></item>")
+    };
+    let items: Vec<String> = locks.iter().map(item).collect();
+    let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
+    let items = items.concat();
+    ScriptedAnswer::ok(format!(
+        "<DescribeLockedSnapshotsResponse><snapshotSet>{items}</snapshotSet>{token}</DescribeLockedSnapshotsResponse>"
+    ))
+}
+
+/// Answers the permissions of a snapshot, as EC2 writes them (`<userId>…`, `<group>all…`).
+pub fn shared_with(permissions: &[&str]) -> ScriptedAnswer {
+    let items: Vec<String> = permissions.iter().map(|one| format!("<item>{one}</item>")).collect();
+    ScriptedAnswer::ok(format!(
+        "<DescribeSnapshotAttributeResponse><snapshotId>snap-1</snapshotId><createVolumePermission>{}\
+         </createVolumePermission></DescribeSnapshotAttributeResponse>",
+        items.concat()
+    ))
+}
+
 /// Answers a page of the Recycle Bin.
 pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer {
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
@@ -121,6 +144,8 @@ pub fn nothing(action: &str) -> ScriptedAnswer {
         "DescribeSnapshots" => page("snapshotSet", &[], None),
         "DescribeImages" => page("imagesSet", &[], None),
         "DescribeLaunchTemplateVersions" => page("launchTemplateVersionSet", &[], None),
+        "DescribeLockedSnapshots" => locks(&[], None),
+        "DescribeSnapshotAttribute" => shared_with(&[]),
         "DescribeLaunchConfigurations" => configurations(&[], None),
         "ListImagesInRecycleBin" => binned("Images", "imageSet", &[], None),
         "ListSnapshotsInRecycleBin" => binned("Snapshots", "snapshotSet", &[], None),

@@ -30,6 +30,10 @@ pub enum LeftAlone {
     RdsCustom,
     /// A launch template or a launch configuration names the snapshot: without it, the next launch fails.
     LaunchSource,
+    /// Snapshot lock forbids to delete the snapshot.
+    Locked,
+    /// The snapshot is public, or shared with other accounts: they may launch from it.
+    Shared,
     /// An image in the Recycle Bin can't be restored without the snapshot.
     ImageInRecycleBin,
     /// An image that is no longer registered was made of the snapshot, and the Recycle Bin could not be read.

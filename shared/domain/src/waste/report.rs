@@ -16,6 +16,10 @@ use crate::waste::rules::{LeftAlone, ResourceType};
 const ERROR_CHARACTERS: usize = 400;
 /// The name of the Recycle Bin in a [`Failed`].
 const RECYCLE_BIN: &str = "recycle-bin";
+/// The name of the locks of snapshots in a [`Failed`].
+const SNAPSHOT_LOCKS: &str = "snapshot-locks";
+/// The name of the sharing of snapshots in a [`Failed`].
+const SNAPSHOT_SHARING: &str = "snapshot-sharing";
 
 /// The findings of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,7 +209,8 @@ pub struct Failed {
     /// The region; absent if the scan failed before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// The listing that failed: a resource type, `recycle-bin`, or `account`.
+    /// The listing that failed: a resource type, `recycle-bin`, `snapshot-locks`, `snapshot-sharing`, or
+    /// `account`.
     pub listing: String,
     /// The error, cut.
     pub error: String,
@@ -255,6 +260,24 @@ impl ScopeReport {
         let failure = self.failure(RECYCLE_BIN, error);
         if !self.failed.contains(&failure) {
             self.failed.push(failure);
+        }
+    }
+
+    /// Notes that the locks of the snapshots could not be listed, once for each scope. The listing is complete
+    /// without them.
+    pub fn fail_locks(&mut self, error: &impl ToString) {
+        self.note_once(SNAPSHOT_LOCKS, error);
+    }
+
+    /// Notes that EC2 did not say of each finding if it is shared, once for each scope: a refusal names the
+    /// snapshot, and reads differently for each. The listing is complete without it.
+    pub fn fail_sharing(&mut self, error: &impl ToString) {
+        self.note_once(SNAPSHOT_SHARING, error);
+    }
+
+    fn note_once(&mut self, listing: &str, error: &impl ToString) {
+        if !self.failed.iter().any(|failed| failed.listing == listing) {
+            self.note(listing, error);
         }
     }
 

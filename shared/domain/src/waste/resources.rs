@@ -79,6 +79,30 @@ pub enum BinnedImage {
     Unknown,
 }
 
+/// The lock of a snapshot. A locked snapshot can't be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// The snapshot is not locked, or its lock has expired.
+    None,
+    /// The snapshot is locked, in whatever mode.
+    Locked,
+    /// The locks could not be listed.
+    Unknown,
+}
+
+/// The sharing of a snapshot with other accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// EC2 was not asked. EC2 is asked only for what would be waste.
+    NotAsked,
+    /// No other account may make a volume of the snapshot.
+    Private,
+    /// Another account, or everybody, may make a volume of the snapshot.
+    Shared,
+    /// EC2 did not say it.
+    Unknown,
+}
+
 /// Returns the ids of the images that a text names, such as `Created by CreateImage(i-0abc…) for
 /// ami-0123456789abcdef0`.
 pub fn images_named(text: &str) -> impl Iterator<Item = &str> {
@@ -115,6 +139,10 @@ pub struct Snapshot {
     /// The image in the Recycle Bin that can't be restored without the snapshot, as far as the description
     /// names one.
     pub binned_image: BinnedImage,
+    /// The lock of the snapshot.
+    pub lock: Lock,
+    /// The sharing of the snapshot.
+    pub sharing: Sharing,
     /// The time when the snapshot was taken.
     pub started: Option<Timestamp>,
     /// The resource's tags.
@@ -180,6 +208,8 @@ pub(crate) mod tests {
             availability_zone: None,
             is_on_outpost: false,
             binned_image: BinnedImage::None,
+            lock: Lock::None,
+            sharing: Sharing::NotAsked,
             started: Some(Timestamp::from_second(NOW - 100 * 86_400).unwrap()),
             tags: Tags::new(),
         }

@@ -17,7 +17,7 @@ use crate::tags::Tags;
 use crate::waste::keepers::keeper;
 pub use crate::waste::left_alone::LeftAlone;
 use crate::waste::prices::{Price, PriceBook};
-use crate::waste::resources::{Address, BinnedImage, Snapshot, Volume};
+use crate::waste::resources::{Address, BinnedImage, Lock, Sharing, Snapshot, Volume};
 
 /// The kinds of resource that are scanned, in EC2's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,7 +98,9 @@ impl Rules<'_> {
     }
 
     /// Judges a snapshot. A snapshot is waste if it is our own, older than the minimum age, and used by no
-    /// image. A snapshot that a launch makes volumes of is left alone.
+    /// image. A snapshot that a launch makes volumes of is left alone, and so is one that is locked or shared.
+    ///
+    /// A snapshot is judged before EC2 is asked for its sharing. If it would be waste, it is judged again.
     #[must_use]
     pub fn snapshot(&self, snapshot: &Snapshot) -> WasteVerdict {
         if !snapshot.is_own_and_completed
@@ -113,8 +115,10 @@ impl Rules<'_> {
             BinnedImage::Unknown => Some(LeftAlone::RecycleBinUnknown),
         };
         let launched = snapshot.is_used_by_launch.then_some(LeftAlone::LaunchSource);
+        let locked = (snapshot.lock == Lock::Locked).then_some(LeftAlone::Locked);
+        let shared = (snapshot.sharing == Sharing::Shared).then_some(LeftAlone::Shared);
         let undated = snapshot.started.is_none().then_some(LeftAlone::AgeUnknown);
-        unless(self.claim(false, &snapshot.tags).or(launched).or(binned).or(undated))
+        unless(self.claim(false, &snapshot.tags).or(launched).or(binned).or(locked).or(undated).or(shared))
     }
 
     /// Returns the system or owner that claims a resource by its tags, or by AWS's flag that a service
@@ -289,6 +293,22 @@ mod tests {
             assert_eq!(rules.snapshot(&young), WasteVerdict::Fine);
             let kept = Snapshot { tags: tagged("spot-optimizer:opt-out", "true"), ..launched };
             assert_eq!(rules.snapshot(&kept), WasteVerdict::LeftAlone(LeftAlone::OptedOut));
+        });
+    }
+
+    #[test]
+    fn a_locked_or_shared_snapshot_is_left_alone_and_what_is_unknown_is_waste() {
+        with_rules(|rules| {
+            let judge = |lock, sharing| rules.snapshot(&Snapshot { lock, sharing, ..snapshot() });
+            for sharing in [Sharing::NotAsked, Sharing::Private, Sharing::Unknown] {
+                assert_eq!(judge(Lock::None, sharing), WasteVerdict::Waste, "{sharing:?}");
+                assert_eq!(judge(Lock::Unknown, sharing), WasteVerdict::Waste, "{sharing:?}");
+                assert_eq!(judge(Lock::Locked, sharing), WasteVerdict::LeftAlone(LeftAlone::Locked));
+            }
+            assert_eq!(judge(Lock::None, Sharing::Shared), WasteVerdict::LeftAlone(LeftAlone::Shared));
+            let young = Some(at(NOW - 30 * DAY));
+            let young = Snapshot { lock: Lock::Locked, started: young, ..snapshot() };
+            assert_eq!(rules.snapshot(&young), WasteVerdict::Fine);
         });
     }
 

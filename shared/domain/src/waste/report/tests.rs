@@ -109,6 +109,19 @@ fn each_right_that_the_recycle_bin_lacks_is_said_once_and_spoils_no_listing() {
 }
 
 #[test]
+fn what_is_unknown_of_locks_and_sharing_is_said_once_and_spoils_no_listing() {
+    let mut report = scope(&[1]);
+    for snapshot in ["snap-1", "snap-2"] {
+        report.fail_locks(&"ec2:DescribeLockedSnapshots: denied");
+        report.fail_sharing(&format!("ec2:DescribeSnapshotAttribute: denied on {snapshot}"));
+    }
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![report], Vec::new(), false);
+    assert!(summary.partial && summary.types[&ResourceType::Snapshot].complete);
+    let listings: Vec<&str> = summary.failed.iter().map(|failed| failed.listing.as_str()).collect();
+    assert_eq!(listings, ["snapshot-locks", "snapshot-sharing"]);
+}
+
+#[test]
 fn an_unknown_price_is_counted_not_summed() {
     let mut listing = Listing::default();
     listing.found(None, None);
