@@ -389,21 +389,3 @@ async fn where_the_recycle_bin_cannot_be_read_only_what_still_exists_is_resolved
         );
     }
 }
-
-#[tokio::test]
-async fn a_snapshot_that_names_a_zone_of_the_region_has_its_price() {
-    let in_zone = |n, zone: &str| {
-        let zone = format!("<availabilityZone>{zone}</availabilityZone></item>");
-        snapshot(n, &format!("vol-{n}")).replace("</item>", &zone)
-    };
-    let items = [in_zone(1, "us-east-1a"), in_zone(2, "us-east-1-bos-1a")];
-    let endpoint = Endpoint::answering(move |action, _| match action {
-        "DescribeSnapshots" => page("snapshotSet", &items, None),
-        action => nothing(action),
-    })
-    .await;
-    let progress = scan_all(&endpoint).await;
-    let snapshots = &progress.report.types[&ResourceType::Snapshot];
-    assert_eq!((snapshots.count, snapshots.unknown_price), (2, 1));
-    assert_eq!(snapshots.monthly_cost_usd.to_string(), "5");
-}

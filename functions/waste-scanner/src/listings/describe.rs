@@ -76,6 +76,7 @@ pub fn snapshot(
             Some("archive") => Tier::Archive,
             Some(_) => Tier::Unknown,
         },
+        restored_until: item.parse::<Timestamp>("restoreExpiryTime")?,
         availability_zone: owned(item, "availabilityZone"),
         is_on_outpost: item.text("outpostArn").is_some(),
         binned_image: images.in_recycle_bin(item.text("description").unwrap_or_default()),

@@ -27,9 +27,9 @@ pub const PRICE_AS_OF: &str = "price_as_of";
 pub const FIRST_SEEN: &str = "first_seen";
 /// When it was last found (N, epoch seconds).
 pub const LAST_SEEN: &str = "last_seen";
-/// On snapshots (BOOL): the price is an upper bound.
+/// On snapshots (BOOL): the price is an upper bound of the storage.
 pub const UPPER_BOUND: &str = "upper_bound";
-/// On snapshots (N): the most that this one costs by itself.
+/// On snapshots (N): the most that the storage of this one costs by itself.
 pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
 /// On snapshots (S): the volume or the copy chain that the snapshot belongs to.
 pub const LINEAGE: &str = "lineage";
@@ -37,6 +37,9 @@ pub const LINEAGE: &str = "lineage";
 pub const COUNTED_IN: &str = "counted_in";
 /// Details of the resource for people (M).
 pub const DETAILS: &str = "details";
+
+/// The cost of a snapshot that no price includes: EC2 does not list it with the snapshot.
+const FAST_RESTORE: &str = "fast snapshot restore";
 
 /// The lineage of a snapshot, and the part of the run that counted it.
 #[derive(Debug, Clone)]
@@ -87,11 +90,13 @@ impl Finding {
     pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>, counted_in: i64) -> Self {
         let mut details = vec![
             ("volume_size_gib", number(&snapshot.volume_gib)),
+            ("price_excludes", text(FAST_RESTORE)),
             ("storage_tier", text(if snapshot.tier == Tier::Archive { "archive" } else { "standard" })),
         ];
         details.extend(snapshot.volume_id.as_deref().map(|id| ("volume_id", text(id))));
         details.extend(snapshot.full_bytes.map(|bytes| ("full_snapshot_size_bytes", number(&bytes))));
         details.extend(date("started", snapshot.started));
+        details.extend(date("restored_until", snapshot.restored_until));
         details.extend((snapshot.lock == Lock::Unknown).then(|| ("lock", text("unknown"))));
         details.extend((snapshot.sharing == Sharing::Unknown).then(|| ("sharing", text("unknown"))));
         let lineage = Some(Lineage { name: snapshot.lineage().to_owned(), counted_in });

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::Serialize;
@@ -206,17 +207,23 @@ impl PriceBook {
         self.total(&parts)
     }
 
-    /// Returns the price of a snapshot as if it shared no block with another.
+    /// Returns the price of a snapshot's storage, as if it shared no block with another.
     ///
-    /// The price is an upper bound, since snapshots of one volume are incremental.
+    /// The price is an upper bound of the storage alone, since snapshots of one volume are incremental. Fast
+    /// snapshot restore, which AWS bills by the hour and zone, is not included. An archived snapshot that is
+    /// restored for a time is billed in both tiers until then.
+    /// <https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive-pricing.html>
     #[must_use]
-    pub fn snapshot(&self, snapshot: &Snapshot) -> Option<Price> {
-        let item = match snapshot.tier {
-            Tier::Standard => PricedItem::Snapshot,
-            Tier::Archive => PricedItem::SnapshotArchive,
-            Tier::Unknown => return None,
-        };
-        self.total(&[(item, snapshot.size_gib()?)])
+    pub fn snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Option<Price> {
+        let size = snapshot.size_gib()?;
+        let (standard, archive) = ((PricedItem::Snapshot, size), (PricedItem::SnapshotArchive, size));
+        let is_restored = snapshot.restored_until.is_some_and(|until| until > now);
+        match snapshot.tier {
+            Tier::Unknown => None,
+            _ if is_restored => self.total(&[standard, archive]),
+            Tier::Standard => self.total(&[standard]),
+            Tier::Archive => self.total(&[archive]),
+        }
     }
 
     fn total(&self, parts: &[(PricedItem, Decimal)]) -> Option<Price> {
@@ -293,7 +300,7 @@ const fn usd_thousandths(amount: u32) -> Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waste::resources::tests::{snapshot, volume};
+    use crate::waste::resources::tests::{NOW, snapshot, volume};
 
     fn book(region: &str) -> PriceBook {
         PriceBook::shipped(&region.parse().unwrap())
@@ -301,6 +308,14 @@ mod tests {
 
     fn monthly(volume: &Volume) -> String {
         book("us-east-1").volume(volume).unwrap().monthly.to_string()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn of_snapshot(snapshot: &Snapshot) -> Option<String> {
+        book("us-east-1").snapshot(snapshot, at(NOW)).map(|price| price.monthly.to_string())
     }
 
     #[test]
@@ -332,7 +347,7 @@ mod tests {
         assert_eq!(book("ap-northeast-1").volume(&odd("gp3", Some(4_000))), None, "one rate is missing");
         assert_eq!(book("us-gov-west-1").idle_address(), None);
         let unknown = Snapshot { tier: Tier::Unknown, ..snapshot() };
-        assert_eq!(book("us-east-1").snapshot(&unknown), None);
+        assert_eq!(of_snapshot(&unknown), None);
     }
 
     #[test]
@@ -340,12 +355,23 @@ mod tests {
         assert_eq!(book("us-east-1").idle_address().unwrap().monthly.to_string(), "3.6");
         assert_eq!(book("eu-west-3").idle_address().unwrap().monthly.to_string(), "3.6");
         let archived = Snapshot { tier: Tier::Archive, ..snapshot() };
-        assert_eq!(book("us-east-1").snapshot(&snapshot()).unwrap().monthly.to_string(), "5");
-        assert_eq!(book("us-east-1").snapshot(&archived).unwrap().monthly.to_string(), "1.25");
+        assert_eq!(of_snapshot(&snapshot()).unwrap(), "5");
+        assert_eq!(of_snapshot(&archived).unwrap(), "1.25");
         let tight = Snapshot { full_bytes: Some(3 << 29), ..snapshot() };
-        assert_eq!(book("us-east-1").snapshot(&tight).unwrap().monthly.to_string(), "0.075");
+        assert_eq!(of_snapshot(&tight).unwrap(), "0.075");
         let tokyo = Volume { size_gib: 10, ..volume() };
         assert_eq!(book("ap-northeast-1").volume(&tokyo).unwrap().monthly.to_string(), "0.96");
+    }
+
+    #[test]
+    fn a_snapshot_that_is_restored_for_a_time_costs_both_tiers_until_then() {
+        let priced = |tier, until| {
+            of_snapshot(&Snapshot { tier, restored_until: Some(at(until)), ..snapshot() }).unwrap()
+        };
+        for tier in [Tier::Archive, Tier::Standard] {
+            assert_eq!(priced(tier, NOW + 1), "6.25");
+        }
+        assert_eq!(priced(Tier::Archive, NOW), "1.25");
     }
 
     #[test]

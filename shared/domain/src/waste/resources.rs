@@ -132,6 +132,9 @@ pub struct Snapshot {
     pub full_bytes: Option<u64>,
     /// The storage tier of the snapshot.
     pub tier: Tier,
+    /// The time until which an archived snapshot is restored, if it is so for a time. Until then, AWS bills
+    /// both tiers.
+    pub restored_until: Option<Timestamp>,
     /// The zone that keeps the snapshot; `None` for the region, which is the usual case.
     pub availability_zone: Option<String>,
     /// The snapshot is on the customer's own Outpost, which has prices of its own.
@@ -162,14 +165,19 @@ impl Snapshot {
 
     /// Returns the volume whose snapshots share blocks with this one.
     ///
-    /// A copy's volume means nothing, and an archived snapshot shares nothing. Each of those is a lineage of
-    /// its own.
+    /// A copy's volume means nothing, and an archived snapshot shares nothing, also while it is restored for a
+    /// time. Each of those is a lineage of its own.
     #[must_use]
     pub fn lineage(&self) -> &str {
         match &self.volume_id {
-            Some(volume) if volume != COPIED && self.tier == Tier::Standard => volume,
+            Some(volume) if volume != COPIED && self.is_incremental() => volume,
             _ => &self.id,
         }
+    }
+
+    /// Returns true unless the snapshot is in the archive, also if it is restored for a time.
+    fn is_incremental(&self) -> bool {
+        self.tier == Tier::Standard && self.restored_until.is_none()
     }
 }
 
@@ -205,6 +213,7 @@ pub(crate) mod tests {
             volume_gib: 100,
             full_bytes: None,
             tier: Tier::Standard,
+            restored_until: None,
             availability_zone: None,
             is_on_outpost: false,
             binned_image: BinnedImage::None,
@@ -233,6 +242,8 @@ pub(crate) mod tests {
         assert_eq!(Snapshot { volume_id: Some(COPIED.to_owned()), ..snapshot() }.lineage(), "snap-1");
         assert_eq!(Snapshot { tier: Tier::Archive, ..snapshot() }.lineage(), "snap-1");
         assert_eq!(Snapshot { volume_id: None, ..snapshot() }.lineage(), "snap-1");
+        let restored_until = Some(Timestamp::from_second(NOW).unwrap());
+        assert_eq!(Snapshot { restored_until, ..snapshot() }.lineage(), "snap-1");
     }
 
     #[test]

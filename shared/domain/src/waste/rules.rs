@@ -148,12 +148,12 @@ impl Rules<'_> {
         self.prices.volume(volume).filter(|_| is_regional)
     }
 
-    /// Returns what the snapshot costs a month at most. No source knows the prices of Local Zones and
+    /// Returns what the snapshot's storage costs a month at most. No source knows the prices of Local Zones and
     /// Outposts.
     #[must_use]
     pub fn snapshot_price(&self, snapshot: &Snapshot) -> Option<Price> {
         let is_in_region = snapshot.availability_zone.as_deref().is_none_or(|zone| self.is_regional(zone));
-        self.prices.snapshot(snapshot).filter(|_| is_in_region && !snapshot.is_on_outpost)
+        self.prices.snapshot(snapshot, self.now).filter(|_| is_in_region && !snapshot.is_on_outpost)
     }
 
     /// Returns true for a zone of the region itself: its name is the region's and one letter.
