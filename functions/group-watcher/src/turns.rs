@@ -35,6 +35,7 @@ mod tests {
             access: access.clone(),
             settings: Settings::default(),
             auto_terminate: false,
+            is_named: true,
         };
         let mut visits: Vec<Scope> = places.map(scope).into();
         begin_after(&mut visits, after);

@@ -41,6 +41,8 @@ pub struct Audit {
     pub blocked: Vec<NotTerminated>,
     /// The failures. With any failure, the audit is partial.
     pub failures: Vec<Failure>,
+    /// A service control policy denies the region, which nobody names, so that nothing was audited.
+    pub is_left_out: bool,
 }
 
 /// The resources that all audits of a run share.
@@ -82,6 +84,9 @@ struct Decision {
 impl Auditor {
     /// Audits one account and region. Failures are part of the answer: observations from before a failure still
     /// count.
+    ///
+    /// A region that a service control policy denies is left out, if nobody names it. It is a failure all the same
+    /// if the table has open flags there, or a swap: somebody worked there before.
     pub async fn audit(&self, visit: Scope, ec2: aws_sdk_ec2::Client) -> Audit {
         let mut audit = Audit {
             findings: Findings::of(&visit),
@@ -91,6 +96,7 @@ impl Auditor {
             due: Vec::new(),
             blocked: Vec::new(),
             failures: Vec::new(),
+            is_left_out: false,
         };
         if let Err(error) = self.listed(&mut audit).await {
             // The listing is incomplete: the audit flags by it, and no instance is terminated because of it.
@@ -110,7 +116,15 @@ impl Auditor {
             }
         }
         let mut pages = Running::of(&ec2);
+        let mut is_first = true;
         while let Some(page) = pages.next().await {
+            let denied = page.as_ref().err().filter(|error| is_first && audit.visit.is_left_out(error));
+            if let Some(error) = denied.filter(|_| !rows.values().any(|stored| is_open(&stored.record))) {
+                tracing::info!("not audited: {error}");
+                audit.is_left_out = true;
+                return Ok(());
+            }
+            is_first = false;
             let decisions = page?.into_iter().filter_map(|seen| self.judge(audit, seen, &mut rows)).collect();
             self.carry_out(audit, decisions).await?;
         }

@@ -107,7 +107,7 @@ impl SecurityEnforcer {
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;
         let mut summary = AuditSummary::of(&audits, plan.unreadable.iter().map(unreadable).collect());
         if request.region.is_none() {
-            summary.not_audited = plan.not_visited(&self.stack).await;
+            summary.not_audited.extend(plan.not_visited(&self.stack).await);
         }
         summary.fail_all(lost);
         // A swap that can't be read might be replacing any of them, and an owner without a notice can't object. In

@@ -1,16 +1,17 @@
 //! The summary of a run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use spot_cloud::metrics::Figure;
 use spot_cloud::scopes::NotVisited;
-use spot_domain::InstanceId;
 use spot_domain::audit::reminders::Notified;
 use spot_domain::metrics::Metric;
+use spot_domain::not_visited::NotVisitedReason;
 use spot_domain::words::{LONGEST, cut};
+use spot_domain::{AccountId, InstanceId, Region};
 
 use crate::audit::Audit;
 use crate::audit::findings::{Findings, NotTerminated};
@@ -48,8 +49,8 @@ pub struct AuditSummary {
     pub failed: Vec<Failure>,
     /// The findings of each account and region.
     pub places: Vec<Findings>,
-    /// The enabled regions that no row of Accounts asks for, and that no run audits. Absent if the input names a
-    /// region.
+    /// The enabled regions that no run audits: no row of Accounts asks for them, or a service control policy denies
+    /// them. Absent if the input names a region.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_audited: Vec<NotVisited>,
 }
@@ -65,7 +66,8 @@ impl AuditSummary {
             suspicious: sum(|f| f.suspicious),
             due: sum(|f| f.due),
             blocked: audits.iter().flat_map(|a| a.blocked.clone()).collect(),
-            places: audits.iter().map(|a| a.findings.clone()).collect(),
+            places: audits.iter().filter(|a| !a.is_left_out).map(|a| a.findings.clone()).collect(),
+            not_audited: left_out(audits),
             ..Self::default()
         };
         summary.fail_all(unreadable);
@@ -110,6 +112,19 @@ impl AuditSummary {
             (Metric::SecurityAuditFailures, json!(self.failed.len())),
         ]
     }
+}
+
+/// Returns the regions that these audits left out, by account.
+fn left_out(audits: &[Audit]) -> Vec<NotVisited> {
+    let mut regions: BTreeMap<&AccountId, Vec<Region>> = BTreeMap::new();
+    for place in audits.iter().filter(|audit| audit.is_left_out).map(|audit| &audit.visit.place) {
+        regions.entry(&place.account_id).or_default().push(place.region.clone());
+    }
+    let of = |(account_id, regions): (&AccountId, _)| {
+        let (account_id, reason) = (account_id.clone(), NotVisitedReason::Denied);
+        NotVisited { account_id, regions, reason, unknown: None }
+    };
+    regions.into_iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -170,7 +185,8 @@ mod tests {
     fn whatever_nobody_answers_for_rings_the_alarm() {
         let regions = vec!["us-west-2".parse().unwrap(), "eu-west-1".parse().unwrap()];
         let account_id = "123456789012".parse().unwrap();
-        let not_audited = vec![NotVisited { account_id, regions, unknown: None }];
+        let reason = NotVisitedReason::NotListed;
+        let not_audited = vec![NotVisited { account_id, regions, reason, unknown: None }];
         let summary = AuditSummary { unauthorised: 2, suspicious: 1, not_audited, ..AuditSummary::default() };
         assert_eq!(figure(&summary, Metric::UnauthorisedInstances), json!(3));
         assert_eq!(figure(&summary, Metric::RegionsNotAudited), json!(2));

@@ -27,6 +27,8 @@ struct CompletedEvent<'a> {
     types: &'a BTreeMap<ResourceType, Listing>,
     resolved: Resolved,
     accounts_and_regions: usize,
+    /// Enabled regions that a service control policy denies.
+    not_scanned: usize,
     /// Scopes among the scanned ones whose rest a newer run has taken over.
     overtaken: usize,
     failures: usize,
@@ -42,6 +44,7 @@ impl<'a> CompletedEvent<'a> {
             types: &summary.types,
             resolved: summary.resolved,
             accounts_and_regions: summary.scopes.len(),
+            not_scanned: summary.not_scanned.len(),
             overtaken: summary.scopes.iter().filter(|scope| scope.overtaken).count(),
             failures: summary.failed.len(),
             failed: first(&summary.failed),

@@ -141,7 +141,7 @@ impl WasteScanner {
         let prices = self.prices.book(region).await;
         let clients = self.stack.clients(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
-        let scan = Scan { place: &visit.place, clients, table: &self.table, rules, deadline };
+        let scan = Scan { visit, clients, table: &self.table, rules, deadline };
         scan.resume(&mut progress).await;
         if !self.table.store(&visit.place, &progress).await? {
             progress.overtaken();

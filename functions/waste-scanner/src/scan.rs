@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use spot_cloud::ec2::listing::Page;
-use spot_cloud::scopes::AccountRegion;
+use spot_cloud::scopes::Scope;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::waste::prices::Price;
@@ -40,7 +40,7 @@ const CONCURRENT_RESOLUTIONS: usize = 16;
 #[derive(Debug)]
 pub struct Scan<'a> {
     /// The account and region.
-    pub place: &'a AccountRegion,
+    pub visit: &'a Scope,
     /// Clients of the account and region.
     pub clients: RegionClients,
     /// The table of the findings.
@@ -75,8 +75,13 @@ impl Scan<'_> {
                     progress.next = unfinished;
                     return;
                 }
+                Err(error) if self.is_left_out(kind, progress, &error) => {
+                    tracing::info!("not scanned: {error}");
+                    progress.report.leave_out();
+                    return;
+                }
                 Err(error) => {
-                    tracing::error!(scope = self.place.key(), listing = kind.name(), "{error}");
+                    tracing::error!(scope = self.visit.place.key(), listing = kind.name(), "{error}");
                     progress.report.fail(kind, &error);
                 }
             }
@@ -126,7 +131,7 @@ impl Scan<'_> {
             return Ok(context);
         }
         if position.token.is_some() {
-            for (lineage, price) in self.table.lineages_of(&self.place.key(), progress).await? {
+            for (lineage, price) in self.table.lineages_of(&self.visit.place.key(), progress).await? {
                 context.lineages.add(&lineage, price);
             }
         } else {
@@ -204,7 +209,8 @@ impl Scan<'_> {
                 found(page, listing, |volume: &Volume| rules.volume_price(volume), Finding::volume)
             }
             ResourceType::Snapshot => {
-                let (owner, judge) = (&self.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
+                let (owner, judge) =
+                    (&self.visit.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
                 let SnapshotContext { images, launches, locks, .. } = &*context;
                 let ec2 = &self.clients.ec2;
                 let page = listings::snapshots(ec2, owner, images, launches, locks, token, judge).await?;
@@ -216,7 +222,7 @@ impl Scan<'_> {
                 })
             }
         };
-        self.table.write(&self.place.key(), findings).await?;
+        self.table.write(&self.visit.place.key(), findings).await?;
         Ok(next)
     }
 
@@ -224,7 +230,7 @@ impl Scan<'_> {
     /// end. Only a resource that EC2 does not know any more saves money. If the Recycle Bin can't be read,
     /// findings of missing resources stay as they are.
     async fn resolve(&self, kind: ResourceType, progress: &mut ScanProgress) -> Result<bool, CallError> {
-        let scope = self.place.key();
+        let scope = self.visit.place.key();
         let (mut after, mut bin) = (None, Bin::NotAsked);
         loop {
             let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
@@ -266,6 +272,12 @@ impl Scan<'_> {
     ) -> Result<Option<(&'s Stale, Resolution)>, CallError> {
         let marked = self.table.resolve(scope, stale, self.rules.now, end).await?;
         Ok(marked.then_some((stale, end)))
+    }
+
+    /// Returns true if the first call of all leaves the region out. A listing that is complete has had its answer.
+    fn is_left_out(&self, kind: ResourceType, progress: &ScanProgress, error: &CallError) -> bool {
+        let is_listed = progress.report.types.values().any(|listing| listing.complete);
+        kind == ResourceType::ALL[0] && !is_listed && self.visit.is_left_out(error)
     }
 
     fn has_time(&self) -> bool {

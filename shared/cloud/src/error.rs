@@ -74,6 +74,15 @@ impl CallError {
         self.kind == Kind::Rejected && NO_MEMBER.iter().any(|text| self.message.contains(text))
     }
 
+    /// Returns true if a service control policy of the organization denies the call itself. Only the text tells. The
+    /// denial of a role that was to be assumed for the call names another action.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
+    #[must_use]
+    pub fn is_denied_by_organization(&self) -> bool {
+        let refused = format!("not authorized to perform: {}", self.call);
+        self.kind == Kind::Denied && self.message.contains(&refused) && self.message.contains(BY_ORGANIZATION)
+    }
+
     /// Returns true if AWS has answered that it did not do what the call asked for, so that a call that was sent once
     /// has changed nothing. A failure of AWS's own, and an answer that never came or can't be read, prove nothing.
     #[must_use]
@@ -90,6 +99,8 @@ impl CallError {
         self.code == MALFORMED
     }
 }
+
+const BY_ORGANIZATION: &str = "with an explicit deny in a service control policy";
 
 /// "Instance Id not found - No managed instance found for instance ID: …", "The instance … is not part of Auto Scaling
 /// group …", "The instance … is not in InService or Standby."
@@ -245,6 +256,32 @@ mod tests {
         }
         let smallest = "Currently, desiredSize equals minSize (1).";
         assert!(!refused(Kind::Rejected, smallest).is_no_member());
+    }
+
+    #[test]
+    fn a_denial_of_the_organization_is_told_from_any_other() {
+        let refused = |kind, message: &str| CallError {
+            kind,
+            code: "UnauthorizedOperation".to_owned(),
+            ..CallError::malformed("ec2:DescribeInstances", message)
+        };
+        let words = "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/a/b \
+                     is not authorized to perform: ec2:DescribeInstances with an explicit deny in a service control policy";
+        assert!(refused(Kind::Denied, words).is_denied_by_organization());
+        let with_arn =
+            format!("{words}: arn:aws:organizations::210987654321:policy/o-1/service_control_policy/p-1.");
+        assert!(refused(Kind::Denied, &with_arn).is_denied_by_organization());
+        for other in [
+            words.replace("in a service control policy", "in an identity-based policy"),
+            words.replace(
+                "with an explicit deny in a service",
+                "because no identity-based policy allows it. Not a service",
+            ),
+            words.replace("ec2:DescribeInstances", "sts:AssumeRole"),
+        ] {
+            assert!(!refused(Kind::Denied, &other).is_denied_by_organization(), "{other}");
+        }
+        assert!(!refused(Kind::Rejected, words).is_denied_by_organization());
     }
 
     #[test]

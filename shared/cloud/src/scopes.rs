@@ -9,6 +9,7 @@ use std::fmt;
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use spot_domain::not_visited::NotVisitedReason;
 use spot_domain::settings::{BadOverride, GLOBAL, Settings};
 use spot_domain::{AccountId, Region};
 
@@ -56,6 +57,18 @@ pub struct Scope {
     pub settings: Settings,
     /// The security enforcer may terminate there.
     pub auto_terminate: bool,
+    /// The account's row or the input names the region. Otherwise it is one of all that the account has enabled,
+    /// and a service control policy may deny it.
+    pub is_named: bool,
+}
+
+impl Scope {
+    /// Returns true if this error, by which the first call of a visit failed, leaves the region out: nobody names it,
+    /// and a service control policy denies it. Any other error is a failure.
+    #[must_use]
+    pub fn is_left_out(&self, error: &CallError) -> bool {
+        !self.is_named && error.is_denied_by_organization()
+    }
 }
 
 /// The places of a run.
@@ -74,8 +87,10 @@ pub struct Plan {
 pub struct NotVisited {
     /// The account.
     pub account_id: AccountId,
-    /// The regions that it has enabled and its row does not list.
+    /// The regions that it has enabled and no run visits.
     pub regions: Vec<Region>,
+    /// The reason for it.
+    pub reason: NotVisitedReason,
     /// Set if EC2 does not return the enabled regions: then `regions` is empty, and says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
@@ -200,26 +215,27 @@ pub async fn plan(
     let (mut visited, mut accounts) = (Vec::new(), Vec::new());
     for (account, regions, failure) in asked {
         unreadable.extend(failure);
+        let is_named = region.is_some() || account.regions != Regions::AllEnabled;
         let place = |region| AccountRegion { account_id: account.id.clone(), region };
-        visited
-            .extend(regions.into_iter().map(|r| (place(r), account.access.clone(), account.auto_terminate)));
+        let visit = |r| (place(r), account.access.clone(), account.auto_terminate, is_named);
+        visited.extend(regions.into_iter().map(visit));
         accounts.push(account);
     }
     if let (true, Some(region)) = (visited.is_empty() && unreadable.is_empty(), region) {
         return Err(PlanError::Nowhere(region.clone()));
     }
     let loaded: Vec<_> = stream::iter(visited)
-        .map(|(place, access, auto_terminate)| async move {
+        .map(|(place, access, auto_terminate, is_named)| async move {
             let settings = settings::load(stack, &place.account_id, &place.region).await;
-            (place, access, auto_terminate, settings)
+            (place, access, auto_terminate, is_named, settings)
         })
         .buffered(SIDE_BY_SIDE)
         .collect()
         .await;
     let mut visits = Vec::new();
-    for (place, access, auto_terminate, settings) in loaded {
+    for (place, access, auto_terminate, is_named, settings) in loaded {
         match settings {
-            Ok(settings) => visits.push(Scope { place, access, settings, auto_terminate }),
+            Ok(settings) => visits.push(Scope { place, access, settings, auto_terminate, is_named }),
             Err(SettingsError::Override(error)) if error.scope != GLOBAL && account_id.is_none() => {
                 let AccountRegion { account_id, region } = place;
                 unreadable.push(Unreadable::Settings { account_id, region, error });
@@ -282,7 +298,8 @@ fn left_out(
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let is_some = !regions.is_empty() || unknown.is_some();
-    is_some.then(|| NotVisited { account_id: account_id.clone(), regions, unknown })
+    let reason = NotVisitedReason::NotListed;
+    is_some.then(|| NotVisited { account_id: account_id.clone(), regions, reason, unknown })
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ async fn an_account_that_cannot_be_looked_at_as_it_asks_holds_up_no_other() {
     let endpoint = Endpoint::answering(move |action, body| answer(action, body, &refused)).await;
     let stack = Stack::over(endpoint.config().await).unwrap();
 
+    let west = plan(&stack, None, Some(&"us-west-2".parse().unwrap())).await.unwrap();
+    assert!(!west.visits.is_empty() && west.visits.iter().all(|scope| scope.is_named), "by the input");
     let plan = plan(&stack, None, None).await.unwrap();
 
     let own = ["123456789012 us-east-1".to_owned()];
@@ -78,6 +80,8 @@ async fn an_account_that_cannot_be_looked_at_as_it_asks_holds_up_no_other() {
     let planned =
         plan.visits.iter().map(|scope| format!("{} {}", scope.place.account_id, scope.place.region));
     assert_eq!(planned.collect::<Vec<_>>(), expected);
+    let named = plan.visits.iter().filter(|scope| scope.is_named).map(|scope| scope.place.to_string());
+    assert_eq!(named.collect::<Vec<_>>(), ["account 123456789012, us-east-1"], "no row but the stack's own");
     let told: Vec<String> = plan.unreadable.iter().map(ToString::to_string).collect();
     assert!(told.len() == 3 && told[0].contains(&account_id(3)), "{told:?}");
     assert!(

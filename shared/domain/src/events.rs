@@ -192,6 +192,7 @@ events! {
             always("types", "the findings by type: `count`, `monthly_cost_usd`, `complete`, `left_alone` and more"),
             always("resolved", "the findings that are gone: `count`, `saved_monthly_usd`, `shared_blocks`, `recycle_bin`"),
             always("accounts_and_regions", "the number of scanned accounts and regions"),
+            always("not_scanned", "the number of enabled regions that a service control policy denies"),
             always("overtaken", "how many of them a newer run has taken over"),
             always("failures", "the number of listings that failed"),
             always("failed", "the first 50 of them: `account_id`, `region` (if one was visited), `listing`, `error`"),

@@ -14,6 +14,7 @@ pub mod forwarding;
 pub mod ids;
 pub mod metrics;
 pub mod money;
+pub mod not_visited;
 pub mod old_instance;
 pub mod own_tags;
 pub mod owner_marks;

@@ -109,7 +109,7 @@ metrics! {
     UnauthorisedInstances {
         unit: Unit::Count, dimensions: BY_STACK, publisher: AUDIT, alarm: Some("UnauthorisedInstancesAlarm"),
     }
-    /// Enabled regions that no row of Accounts asks for. 0 if the run is asked for one region.
+    /// Enabled regions that no row of Accounts asks for, or that a service control policy denies. 0 if the run is asked for one region.
     RegionsNotAudited {
         unit: Unit::Count, dimensions: BY_STACK, publisher: AUDIT, alarm: None,
     }

@@ -159,6 +159,7 @@ pub async fn visit(
         access: Access { environment_type, role: None },
         settings: Settings::default(),
         auto_terminate: false,
+        is_named: true,
     };
     let clients = RegionClients::new(&config);
     let mut answer = Answer::default();

@@ -55,6 +55,8 @@ pub struct Account {
     pub before: Override,
     pub settings: Settings,
     pub enforce: bool,
+    /// The row of Accounts or the input names the region.
+    pub is_named: bool,
     /// True if at least one subscriber hears the alerts; `None` if SNS does not answer.
     pub heard: Option<bool>,
 }
@@ -112,6 +114,7 @@ impl Account {
             before: Box::new(|_, _| None),
             settings,
             enforce: true,
+            is_named: true,
             heard: Some(true),
         }
     }
@@ -131,7 +134,7 @@ impl Account {
     /// Runs once against the account.
     pub async fn run(self) -> Outcome {
         let (settings, may, swaps) = (self.settings.clone(), self.enforce, self.swaps.clone());
-        let heard = self.heard;
+        let (heard, is_named) = (self.heard, self.is_named);
         let calls = Arc::new(Mutex::new(Vec::<(String, String)>::new()));
         let log = Arc::clone(&calls);
         let endpoint = Endpoint::answering(move |action, body| {
@@ -155,7 +158,7 @@ impl Account {
             look: AuditRun { at: clock::now(), run: "now".into() },
             heard: heard == Some(true),
         };
-        let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
+        let audit = auditor.audit(visit(settings, may, is_named), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
         let mut summary = AuditSummary::of(&audits, vec![]);
         enforce(&auditor, &audits, true, &mut summary).await;
@@ -242,12 +245,13 @@ fn place() -> AccountRegion {
     AccountRegion { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-fn visit(settings: Settings, auto_terminate: bool) -> Scope {
+fn visit(settings: Settings, auto_terminate: bool, is_named: bool) -> Scope {
     Scope {
         place: place(),
         access: Access { environment_type: EnvironmentType::Prod, role: None },
         settings,
         auto_terminate,
+        is_named,
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use spot_cloud::RegionClients;
-use spot_cloud::scopes::AccountRegion;
+use spot_cloud::access::Access;
+use spot_cloud::scopes::{AccountRegion, Scope};
+use spot_domain::EnvironmentType;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::waste::prices::PriceBook;
@@ -25,15 +27,30 @@ pub fn place() -> AccountRegion {
     AccountRegion { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: ScanProgress) -> ScanProgress {
-    let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
-    let prices = PriceBook::shipped(&place.region);
+/// Returns the place of every test, whose region the row of Accounts or the input names, or not.
+pub fn visit(is_named: bool) -> Scope {
+    let access = Access { environment_type: EnvironmentType::Prod, role: None };
+    Scope { place: place(), access, settings: Settings::default(), auto_terminate: false, is_named }
+}
+
+pub async fn scan(endpoint: &Endpoint, time: Duration, progress: ScanProgress) -> ScanProgress {
+    scan_of(&visit(true), endpoint, time, progress).await
+}
+
+pub async fn scan_of(
+    visit: &Scope,
+    endpoint: &Endpoint,
+    time: Duration,
+    mut progress: ScanProgress,
+) -> ScanProgress {
+    let (region, config) = (&visit.place.region, endpoint.config().await);
+    let prices = PriceBook::shipped(region);
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
     let now = Timestamp::from_second(NOW).unwrap();
-    let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
+    let rules = Rules { settings: &visit.settings, region, prices: &prices, now };
     let clients = RegionClients::new(&config);
     let deadline = clock::system_time() + time;
-    Scan { place: &place, clients, table: &table, rules, deadline }.resume(&mut progress).await;
+    Scan { visit, clients, table: &table, rules, deadline }.resume(&mut progress).await;
     progress
 }
 

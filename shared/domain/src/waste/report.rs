@@ -3,14 +3,19 @@
 //! A total is the exact sum of its rows. A listing that failed or has not ended is never complete, so that
 //! its figures never read as "none".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, Region};
 use crate::money::Usd;
+use crate::not_visited::NotVisitedReason;
 use crate::waste::rules::{LeftAlone, ResourceType};
+
+mod lineages;
+
+pub use lineages::Lineages;
 
 /// The most characters of an error that a report quotes: an error may hold a whole answer of AWS.
 const ERROR_CHARACTERS: usize = 400;
@@ -216,6 +221,17 @@ pub struct Failed {
     pub error: String,
 }
 
+/// An enabled region that was not scanned. Its findings, if it ever had any, stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotScanned {
+    /// The account.
+    pub account_id: AccountId,
+    /// The region.
+    pub region: Region,
+    /// The reason for it.
+    pub reason: NotVisitedReason,
+}
+
 /// One account and region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeReport {
@@ -232,6 +248,9 @@ pub struct ScopeReport {
     /// A newer run began here before this one had seen all of it, and reports the rest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overtaken: bool,
+    /// A service control policy denies the region, which nobody names, so that nothing was scanned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 impl ScopeReport {
@@ -239,13 +258,24 @@ impl ScopeReport {
     #[must_use]
     pub fn new(account_id: AccountId, region: Region) -> Self {
         let (types, resolved) = (BTreeMap::new(), Resolved::default());
-        Self { account_id, region, types, resolved, failed: Vec::new(), overtaken: false }
+        Self { account_id, region, types, resolved, failed: Vec::new(), overtaken: false, left_out: false }
     }
 
     /// Returns the monthly cost of the findings.
     #[must_use]
     pub fn total(&self) -> Usd {
         self.types.values().map(|listing| listing.monthly_cost_usd).sum()
+    }
+
+    /// Notes that the region is left out: a service control policy denies it, and nobody names it.
+    pub fn leave_out(&mut self) {
+        self.types.clear();
+        self.left_out = true;
+    }
+
+    fn not_scanned(self) -> NotScanned {
+        let (account_id, region) = (self.account_id, self.region);
+        NotScanned { account_id, region, reason: NotVisitedReason::Denied }
     }
 
     /// Notes that a type could not be listed.
@@ -314,6 +344,9 @@ pub struct ScanSummary {
     pub failed: Vec<Failed>,
     /// The report of each account and region.
     pub scopes: Vec<ScopeReport>,
+    /// The enabled regions that were left out: a service control policy denies them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_scanned: Vec<NotScanned>,
 }
 
 impl ScanSummary {
@@ -326,6 +359,7 @@ impl ScanSummary {
         mut failed: Vec<Failed>,
         continues: bool,
     ) -> Self {
+        let (left_out, scopes): (Vec<_>, Vec<_>) = scopes.into_iter().partition(|scope| scope.left_out);
         let mut types = BTreeMap::new();
         let mut resolved = Resolved::default();
         for kind in ResourceType::ALL {
@@ -351,45 +385,9 @@ impl ScanSummary {
             resolved,
             failed,
             scopes,
+            not_scanned: left_out.into_iter().map(ScopeReport::not_scanned).collect(),
         }
     }
-}
-
-/// The price of each lineage so far: its largest snapshot.
-///
-/// Snapshots of one volume are incremental: thirty of them cost about as much as one, and at most thirty
-/// times as much. The first snapshot that is seen carries its full price. A further one carries only the
-/// excess over the largest before it. The rows therefore add up to one price for each lineage, whatever their
-/// order, in one pass.
-#[derive(Debug, Default)]
-pub struct Lineages {
-    // The key is the low 64 bits of the id: ids are 8 digits, or 17 of which AWS leaves the first zero. Text
-    // keys would be most of the scanner's memory in a large account.
-    largest: HashMap<u64, Usd>,
-}
-
-impl Lineages {
-    /// Adds a snapshot of the lineage. Returns the amount that it adds to the price.
-    pub fn add(&mut self, lineage: &str, price: Usd) -> Usd {
-        let largest = self.largest.entry(key(lineage)).or_default();
-        let before = *largest;
-        *largest = before.max(price);
-        *largest - before
-    }
-
-    /// Returns the number of lineages.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.largest.len() as u64
-    }
-}
-
-fn key(lineage: &str) -> u64 {
-    let digits = lineage.rsplit('-').next().unwrap_or_default();
-    digits.bytes().fold(0, |key, byte| {
-        let digit = char::from(byte).to_digit(16).unwrap_or_else(|| u32::from(byte));
-        key.wrapping_shl(4) ^ u64::from(digit)
-    })
 }
 
 #[cfg(test)]

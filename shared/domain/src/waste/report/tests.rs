@@ -61,6 +61,20 @@ fn a_scope_that_was_not_reached_is_not_none() {
 }
 
 #[test]
+fn a_region_that_is_left_out_is_named_and_makes_nothing_partial() {
+    let mut denied = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
+    denied.types.insert(ResourceType::ElasticIp, Listing::default());
+    denied.leave_out();
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), denied], Vec::new(), false);
+    assert!(!summary.partial && summary.types.values().all(|listing| listing.complete));
+    assert_eq!(summary.scopes.len(), 1);
+    let summary = serde_json::to_value(summary).unwrap();
+    let named =
+        serde_json::json!([{"account_id": "123456789012", "region": "eu-west-1", "reason": "DENIED"}]);
+    assert_eq!(summary["not_scanned"], named);
+}
+
+#[test]
 fn what_a_newer_run_took_over_is_not_none() {
     let mut overtaken = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
     overtaken.overtaken = true;
