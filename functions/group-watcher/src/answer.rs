@@ -25,6 +25,9 @@ pub struct Answer {
     pub partial: bool,
     /// What could not be looked at or written down.
     pub failed: Vec<Failure>,
+    /// The enabled regions that a service control policy denies, and that nobody names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_watched: Vec<AccountRegion>,
 }
 
 impl Answer {

@@ -56,7 +56,14 @@ impl Visit<'_> {
     /// # Errors
     /// The place can't be looked at.
     pub async fn run(&mut self, request: &Request, memories: &mut Memories) -> Result<(), CallError> {
-        let (groups, launched) = self.groups(request).await?;
+        let (groups, launched) = match self.groups(request).await {
+            Err(error) if self.scope.is_left_out(&error) => {
+                tracing::info!("not watched: {error}");
+                self.answer.not_watched.push(self.scope.place.clone());
+                return Ok(());
+            }
+            found => found?,
+        };
         let handing_on = groups.iter().find(|group| group.propagated_tags.contains_key(ENABLED_TAG));
         let handing_on = handing_on.map(|group| group.name.clone());
         let enrolled = self.enrolled(groups);

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use group_watcher::answer::Answer;
+use group_watcher::input::Request;
 use group_watcher::judge::fingerprint;
 use group_watcher::table::{Memories, Memory, Seen, Told};
 use group_watcher::tools::now;
@@ -18,7 +19,7 @@ use spot_domain::watch::{Deferral, Deferred};
 use spot_scripted::{Endpoint, ScriptedAnswer};
 use support::{
     CONFIGURATION, Described, ENABLED, LONG_AGO, ZONE_A, ZONE_B, ZONE_C, Zone, arn, auto_scaling, described,
-    group, sweep,
+    group, sweep, visited,
 };
 
 const PAGE: usize = 100;
@@ -41,6 +42,21 @@ fn instances(body: &str, is_spot: bool) -> ScriptedAnswer {
     let all: Vec<_> =
         ids.map(|id| Described { id, is_spot, launched: LONG_AGO, tags: &[], zone: ZONE_A }).collect();
     described(&all)
+}
+
+#[tokio::test]
+async fn a_region_that_an_organization_denies_is_a_failure_only_if_somebody_names_it() {
+    let words = "User: arn:aws:sts::123456789012:assumed-role/a/b is not authorized to perform: \
+                 autoscaling:DescribeAutoScalingGroups with an explicit deny in a service control policy";
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeAutoScalingGroups" => ScriptedAnswer::query_error(403, "AccessDenied").saying(words),
+        other => panic!("{other} is not expected"),
+    })
+    .await;
+    let answer = visited(&endpoint, Prod, &Request::Sweep, Memories::default(), false).await.unwrap();
+    assert_eq!((answer.not_watched.len(), answer.failed.len(), answer.looked_at), (1, 0, 0));
+    let named = visited(&endpoint, Prod, &Request::Sweep, Memories::default(), true).await;
+    assert!(named.unwrap_err().is_denied_by_organization());
 }
 
 #[tokio::test]

@@ -58,6 +58,15 @@ impl ScriptedAnswer {
         Self { status, body, delay: Duration::ZERO }
     }
 
+    /// Answers an error in the form of the query protocol (Auto Scaling, SNS, STS).
+    #[must_use]
+    pub fn query_error(status: u16, code: &str) -> Self {
+        let body = format!(
+            "<ErrorResponse><Error><Code>{code}</Code><Message>scripted</Message></Error></ErrorResponse>"
+        );
+        Self { status, body, delay: Duration::ZERO }
+    }
+
     /// Returns the same error with this message.
     #[must_use]
     pub fn saying(self, message: &str) -> Self {

@@ -12,12 +12,12 @@ use group_watcher::input::Request;
 use group_watcher::table::{GroupsTable, Memories};
 use group_watcher::tools::{Tools, now};
 use group_watcher::visit::Visit;
-use spot_cloud::RegionClients;
 use spot_cloud::access::Access;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_cloud::tables::swaps::Swaps;
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::EnvironmentType;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
@@ -139,8 +139,19 @@ pub async fn visit(
     endpoint: &Endpoint,
     environment_type: EnvironmentType,
     request: &Request,
-    mut memories: Memories,
+    memories: Memories,
 ) -> Answer {
+    visited(endpoint, environment_type, request, memories, true).await.unwrap()
+}
+
+/// Visits one place of this kind, whose region the row of Accounts or the input names, or not.
+pub async fn visited(
+    endpoint: &Endpoint,
+    environment_type: EnvironmentType,
+    request: &Request,
+    mut memories: Memories,
+    is_named: bool,
+) -> Result<Answer, CallError> {
     let config = endpoint.config().await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let machine = |name: &str| Machine(format!("arn:aws:states:us-east-1:123456789012:stateMachine:{name}"));
@@ -159,13 +170,13 @@ pub async fn visit(
         access: Access { environment_type, role: None },
         settings: Settings::default(),
         auto_terminate: false,
-        is_named: true,
+        is_named,
     };
     let clients = RegionClients::new(&config);
     let mut answer = Answer::default();
     let stop_at = clock::system_time() + Duration::from_mins(5);
     let mut visit =
         Visit { tools: &tools, scope: &scope, clients: &clients, now: now(), stop_at, answer: &mut answer };
-    visit.run(request, &mut memories).await.unwrap();
-    answer
+    visit.run(request, &mut memories).await?;
+    Ok(answer)
 }
