@@ -40,10 +40,10 @@ LIMITS = {
     "a swap, without polling": (20, "calls"),
     "audit, CPU": (0.3, "s CPU"),
     "audit, peak": (48.0, "MB"),
-    "waste scan, CPU": (1.0, "s CPU"),  # with 2,000 calls for the sharing of as many findings
+    "waste scan, CPU": (0.3, "s CPU"),
     "waste scan, peak": (48.0, "MB"),
-    "waste scan, half of it a finding, CPU": (4.0, "s CPU"),  # with 10,000 such calls
-    "both, CPU": (1.0, "s CPU"),
+    "waste scan, half of it a finding, CPU": (0.55, "s CPU"),
+    "both, CPU": (0.3, "s CPU"),
     "audit of ten times, CPU": (10.0, "times"),
     "audit of ten times, peak": (1.3, "times"),
     "waste scan of ten times, CPU": (10.0, "times"),

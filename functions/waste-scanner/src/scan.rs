@@ -20,7 +20,7 @@ use spot_domain::waste::rules::{ResourceType, Rules};
 use crate::listings::images::Images;
 use crate::listings::launches::{self, Launches};
 use crate::listings::locks::{self, Locks};
-use crate::listings::sharing::with_sharing;
+use crate::listings::sharing::{Asked, with_sharing};
 use crate::listings::{self, Binned, Judged};
 use crate::table::WasteTable;
 use crate::table::finding::Finding;
@@ -29,8 +29,7 @@ use crate::table::progress::{Position, ScanProgress};
 
 /// No new page is begun with less time than this. A throttled page, written and resolved in full, and the
 /// run's summary take less.
-///
-/// A page of a thousand snapshots, all of them findings, is a thousand calls for their sharing: 50 seconds.
+/// It also asks for the sharing of 200 snapshots at most: ten seconds.
 pub const RESERVE: Duration = Duration::from_mins(2);
 
 /// Findings that are resolved at a time, each by a conditional write of its own.
@@ -57,8 +56,7 @@ struct SnapshotContext {
     images: Images,
     launches: Launches,
     locks: Locks,
-    /// The error by which the sharing of a finding is unknown.
-    sharing_failure: Option<CallError>,
+    sharing: Asked,
     lineages: Lineages,
     /// The current part, as [`ScanProgress::snapshot_parts`] names it.
     part: i64,
@@ -109,7 +107,7 @@ impl Scan<'_> {
             if let Some(error) = context.locks.unread() {
                 progress.report.fail_locks(error);
             }
-            if let Some(error) = &context.sharing_failure {
+            if let Some(error) = &context.sharing.failure {
                 progress.report.fail_sharing(error);
             }
             if let Some(next) = next? {
@@ -214,7 +212,7 @@ impl Scan<'_> {
                 let SnapshotContext { images, launches, locks, .. } = &*context;
                 let ec2 = &self.clients.ec2;
                 let page = listings::snapshots(ec2, owner, images, launches, locks, token, judge).await?;
-                let page = with_sharing(ec2, owner, page, &mut context.sharing_failure, judge).await;
+                let page = with_sharing(ec2, owner, page, &mut context.sharing, judge).await;
                 let price = |snapshot: &Snapshot| rules.snapshot_price(snapshot);
                 found(page, listing, price, |snapshot, price| {
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));

@@ -135,6 +135,22 @@ async fn a_call_that_fails_leaves_its_page_unknown_and_the_next_page_is_asked_fo
 }
 
 #[tokio::test]
+async fn a_visit_asks_for_the_sharing_of_two_hundred_findings() {
+    let endpoint = Endpoint::answering(|action, body| match action {
+        "DescribeSnapshotAttribute" => shared_with(&["<group>all</group>"]),
+        "DescribeSnapshots" if body.contains("NextToken=a") => snapshots(151..=250, None),
+        "DescribeSnapshots" => snapshots(1..=150, Some("a")),
+        action => nothing(action),
+    })
+    .await;
+    let report = scan_all(&endpoint).await.report;
+    assert_eq!(asked(&endpoint, ASKED), 200);
+    assert_eq!(left(&report, LeftAlone::Shared).0, 200);
+    assert_eq!(found(&report).0, 50);
+    assert!(failed(&report).is_empty());
+}
+
+#[tokio::test]
 async fn a_snapshot_that_is_deleted_meanwhile_fails_nothing() {
     let endpoint = Endpoint::answering(|action, _| match action {
         "DescribeSnapshotAttribute" => ScriptedAnswer::ec2_error(400, "InvalidSnapshot.NotFound"),

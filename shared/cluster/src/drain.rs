@@ -38,6 +38,7 @@ use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Polic
 
 use crate::drain_state::turn_of;
 pub use crate::drain_state::{ExpectedReplicas, Refused, State, Unanswered};
+pub use crate::manner::{LastReady, Manner, Others};
 pub use crate::migration::{Missing, migrated};
 
 /// The pause before a refused eviction is asked for again (kubectl's own pause).
@@ -55,37 +56,6 @@ const WORTH_A_LOOK: Duration = Duration::from_secs(1);
 /// Passes in a row that must see a pod which can't be moved. A pod whose DaemonSet or Job was deleted a
 /// moment ago is about to be deleted, too.
 const PASSES_TO_BE_STUCK: u32 = 3;
-
-/// The treatment of the last Ready pod of a controller that wants several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastReady {
-    /// The pod stays until another one is Ready.
-    Keep,
-    /// The pod is evicted, as by kubectl: the deadline is near. It stays if an evicted pod has no replacement.
-    Evict,
-}
-
-/// The fate of the other pods while one is there that no pass can move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
-    /// The others stay: no pod is evicted for a drain that can't end.
-    Stay,
-    /// The others go: the node is about to be lost in any case.
-    Go,
-}
-
-/// The manner of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
-    pub last_ready: LastReady,
-    pub others: Others,
-}
-
-impl From<LastReady> for Manner {
-    fn from(last_ready: LastReady) -> Self {
-        Self { last_ready, others: Others::Stay }
-    }
-}
 
 /// The result of one pass.
 #[derive(Debug, Clone)]

@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 
-use crate::drain::{ExpectedReplicas, LastReady, Manner, Others, State};
+use crate::drain_state::{ExpectedReplicas, State};
 use crate::error::ClusterError;
+use crate::manner::{LastReady, Manner, Others};
 use crate::migration::{self, Replicas};
 use crate::pod::{Controller, LOOKS_AT_ONCE};
 use crate::pods::NodePod;

@@ -40,6 +40,7 @@ pub mod hosts;
 mod jobs;
 mod knock;
 mod last_ready;
+mod manner;
 mod migration;
 pub mod node;
 mod observation;

@@ -20,25 +20,46 @@ const DESCRIBE_ATTRIBUTE: &str = "ec2:DescribeSnapshotAttribute";
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html>
 const SIDE_BY_SIDE: usize = 4;
 
-/// Asks for the sharing of each snapshot of a page that would be waste, and judges it again.
+/// The most snapshots of a place that one visit asks for. More would take the account's own calls for some minutes.
+const MOST: usize = 200;
+
+/// What a visit has asked for so far.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The snapshots.
+    count: usize,
+    /// The last error, by which the sharing of a finding is unknown.
+    pub failure: Option<CallError>,
+}
+
+/// Asks for the sharing of the snapshots of a page that would be waste, and judges them again.
 ///
-/// After a call that fails, the page's other snapshots are not asked for: their sharing is unknown. After a
-/// denial, no snapshot of a later page is asked for either. `failure` is the last error.
+/// A visit asks for its first 200: the sharing of the others is unknown. So it is after a call that fails for the
+/// rest of the page, and after a denial for the rest of the visit.
 pub async fn with_sharing(
     client: &Client,
     owner: &AccountId,
     page: Page<Judged<Snapshot>>,
-    failure: &mut Option<CallError>,
+    so_far: &mut Asked,
     judge: impl Fn(&Snapshot) -> WasteVerdict,
 ) -> Page<Judged<Snapshot>> {
-    let stopped = AtomicBool::new(failure.as_ref().is_some_and(|error| error.kind == Kind::Denied));
+    let is_denied = so_far.failure.as_ref().is_some_and(|error| error.kind == Kind::Denied);
+    let stopped = AtomicBool::new(is_denied);
     let (stopped, judge) = (&stopped, &judge);
-    let answers: Vec<(Option<Judged<Snapshot>>, Option<CallError>)> = stream::iter(page.items)
-        .map(|item| async move {
+    let numbered = page.items.into_iter().map(|item| {
+        so_far.count += usize::from(matches!(item, Judged::Waste(_)));
+        (item, so_far.count <= MOST)
+    });
+    let answers: Vec<(Option<Judged<Snapshot>>, Option<CallError>)> = stream::iter(numbered)
+        .map(|(item, is_asked)| async move {
             match item {
-                Judged::Waste(snapshot) => {
+                Judged::Waste(snapshot) if is_asked => {
                     let (sharing, error) = asked(client, owner, &snapshot.id, stopped).await;
                     (judged(Snapshot { sharing, ..snapshot }, judge), error)
+                }
+                Judged::Waste(snapshot) => {
+                    let unknown = Snapshot { sharing: Sharing::Unknown, ..snapshot };
+                    (judged(unknown, judge), None)
                 }
                 item @ Judged::LeftAlone(..) => (Some(item), None),
             }
@@ -50,7 +71,7 @@ pub async fn with_sharing(
     for (item, error) in answers {
         items.extend(item);
         if error.is_some() {
-            *failure = error;
+            so_far.failure = error;
         }
     }
     Page { items, next: page.next }
