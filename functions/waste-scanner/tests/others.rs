@@ -107,7 +107,7 @@ async fn without_the_rights_the_findings_stand_and_their_rows_say_what_is_unknow
     assert!(report.failed[0].error.starts_with("ec2:DescribeLockedSnapshots: UnauthorizedOperation"));
     assert!(report.failed[1].error.starts_with("ec2:DescribeSnapshotAttribute: UnauthorizedOperation"));
     let requests = endpoint.requests();
-    let rows: Vec<&str> = requests.iter().flat_map(|request| request.split("PutRequest").skip(1)).collect();
+    let rows: Vec<&str> = requests.iter().flat_map(|request| request.split("\"Put\":").skip(1)).collect();
     assert_eq!(rows.len(), 40);
     for row in rows {
         assert!(row.contains(r#""lock":{"S":"unknown"}"#), "{row}");

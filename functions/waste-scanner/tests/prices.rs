@@ -23,8 +23,8 @@ async fn a_snapshot_that_is_restored_for_a_time_is_billed_twice_and_its_row_says
     .await;
     let progress = scan_all(&endpoint).await;
     let snapshots = &progress.report.types[&ResourceType::Snapshot];
-    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (2, "7.5"));
-    let write = endpoint.requests().into_iter().find(|request| request.contains("PutRequest")).unwrap();
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (2, "7.50"));
+    let write = endpoint.requests().into_iter().find(|request| request.contains("TransactItems")).unwrap();
     assert!(write.contains(r#""restored_until":{"S":"2026-11-19T00:00:00Z"}"#), "{write}");
     assert!(write.contains(r#""price_excludes":{"S":"fast snapshot restore"}"#), "{write}");
 }

@@ -192,7 +192,9 @@ async fn our_journal_under_another_revision_is_not_our_write() {
 #[tokio::test]
 async fn a_journal_that_was_closed_does_not_come_back() {
     let row = Row::new(&journal());
-    row.0.lock().unwrap().as_object_mut().unwrap().remove("journal");
+    for attribute in ["stage", "journal"] {
+        row.0.lock().unwrap().as_object_mut().unwrap().remove(attribute);
+    }
     let (swaps, _endpoint) = table(&row, 0).await;
     let refused = swaps.revise(&lease(), &mut journal()).await;
     assert!(is_overtaken(&refused), "{refused:?}");

@@ -155,8 +155,12 @@ fn the_loop_starts_nothing_under_a_setting_that_can_t_be_applied_and_names_it() 
 fn watched_and_named(scene: &Scene, field: &str) -> Result<(), String> {
     let arrival = Arrival::at_beginning(scene, Function::GroupWatcher, json!({}));
     let handled = handled(scene, &arrival, &arrival.event)?;
-    let failed = handled.answer.as_ref().map(|answer| answer["failed"].to_string());
-    let is_named = failed.as_ref().is_ok_and(|failed| failed.contains(field));
+    // A field of the global scope fails the sweep, one of an account only that account.
+    let failed = match &handled.answer {
+        Ok(answer) => answer["failed"].to_string(),
+        Err(failure) => failure.cause.clone(),
+    };
+    let is_named = failed.contains(field);
     let starts = handled.world.executions.all().count();
     (is_named && starts == 0).then_some(()).ok_or_else(|| format!("{field}: {failed:?}, {starts} started"))
 }
