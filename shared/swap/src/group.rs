@@ -1,30 +1,30 @@
 //! The checks of a group before anything of it is changed: its fitness, the launches that it would make today, its
-//! members. Changes nothing.
+//! members. `launches` reads what it launches from. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::{images, instances, subnets};
-use spot_cloud::launch::launcher::Blueprint;
-use spot_cloud::launch::template::TemplateRef;
-use spot_cloud::launch::{configuration, template};
 use spot_cloud::load_balancing::others;
-use spot_cloud::{CallError, Kind, RegionClients};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
 use spot_domain::swap::asked::Asked;
 use spot_domain::swap::belongings::Given;
 use spot_domain::swap::fitness::{Hook, unfit};
-use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::journal::Retirement;
-use spot_domain::swap::market::Market;
 use spot_domain::swap::selection::{
-    Change, Launches, Selection, View, Zones, launches_of, member_launch, replacement_launch, select,
+    Change, Launches, Selection, View, Zones, launches_of, member_launch, select,
 };
 use spot_domain::{BadTag, Reason, Usd};
 
 use crate::error::StepError;
-use crate::work::{Current, Work};
+use crate::work::Work;
+
+mod launches;
+
+pub use launches::{Resolved, launches_otherwise, resolve};
 
 /// The answer to the question if a group may be swapped.
 #[derive(Debug)]
@@ -127,17 +127,6 @@ fn not_supported(group: &Group, why: &str) -> StepError {
 #[must_use]
 pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())
-}
-
-/// A launch of the group, as it is configured today.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    /// The launch template, the launch configuration or the twin.
-    pub blueprint: Blueprint,
-    /// The properties that the launch gives to each instance.
-    pub given: Given,
-    /// The highest Spot price that the group pays, USD an hour.
-    pub spot_max_price: Option<Usd>,
 }
 
 /// A group and its members, with all facts that they are judged by.
@@ -330,93 +319,6 @@ async fn resolve_all(
     let subnet_zones = subnet_zones(clients, &group, &instances).await?;
     let (region, asked) = (region.clone(), asked.clone());
     Ok(GroupLook { group, instances, asked, resolved, launches, zones, subnet_zones, image_devices, region })
-}
-
-/// Resolves one launch of the group. The inner error says why the launch can't be made in that market.
-///
-/// # Errors
-/// A call fails.
-pub async fn resolve(
-    clients: &RegionClients,
-    group: &Group,
-    launch: &Launch,
-    to: Market,
-) -> Result<Result<Resolved, String>, CallError> {
-    let template = match &launch.source {
-        LaunchSource::Template { id, version } => (TemplateRef::Id(id), version),
-        LaunchSource::NamedTemplate { name, version } => (TemplateRef::Name(name), version),
-        LaunchSource::Configuration(name) => return configuration(clients, name).await,
-    };
-    let template = match template::resolve(&clients.ec2, template.0, template.1).await {
-        Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
-        answer => answer?,
-    };
-    Ok(template.and_then(|template| {
-        if let Some(why) = template.not_as_spot.filter(|_| to.is_spot()) {
-            return Err(format!("launch template {}, version {}: {why}", template.id, template.version));
-        }
-        if template.placement.group_id.is_some() && group.placement_group.is_some() {
-            let why = "it names a placement group by id, and its group another one by name";
-            return Err(format!("launch template {}: {why}", template.id));
-        }
-        let given = template.given.clone();
-        Ok(Resolved { blueprint: Blueprint::Template(Box::new(template)), given, spot_max_price: None })
-    }))
-}
-
-async fn configuration(clients: &RegionClients, name: &str) -> Result<Result<Resolved, String>, CallError> {
-    let source = match configuration::describe(&clients.autoscaling, name).await {
-        Err(error) if error.is_malformed() => return Ok(Err(error.message)), // deleted
-        answer => answer?,
-    };
-    Ok(configuration::given(&source).map(|(given, spot_max_price)| Resolved {
-        blueprint: Blueprint::Configuration(Box::new(source)),
-        given,
-        spot_max_price,
-    }))
-}
-
-impl Resolved {
-    /// Returns the source of the launch, a template by its id and number; `None` for a twin.
-    #[must_use]
-    pub fn came_from(&self, image_id: Option<String>) -> Option<Launch> {
-        let source = match &self.blueprint {
-            Blueprint::Template(template) => {
-                LaunchSource::Template { id: template.id.clone(), version: template.version.clone() }
-            }
-            Blueprint::Configuration(source) => {
-                LaunchSource::Configuration(source.launch_configuration_name()?.to_owned())
-            }
-            Blueprint::Twin(_) => return None,
-        };
-        Some(Launch { source, image_id })
-    }
-}
-
-/// Says that the group's launch differs by now from the one that the newcomer came from.
-///
-/// # Errors
-/// A call fails.
-pub async fn launches_otherwise(
-    clients: &RegionClients,
-    group: &Group,
-    current: &Current,
-) -> Result<Option<Change>, CallError> {
-    let candidate = &current.candidate;
-    let (old, old_type) = (&candidate.instance_id, &candidate.instance_type);
-    let launch = replacement_launch(group, old, old_type, &current.pool.instance_type);
-    let (Some(came_from), Some(launch)) = (&current.came_from, launch) else { return Ok(None) };
-    if launch == *came_from {
-        return Ok(None);
-    }
-    let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
-    match resolve(clients, group, &launch, candidate.to).await? {
-        Err(why) => Ok(changed(why)),
-        Ok(resolved) if resolved.came_from(launch.image_id.clone()).as_ref() == Some(came_from) => Ok(None),
-        Ok(_) => Ok(changed(format!(
-            "the newcomer came from {came_from}, the group launches from {launch} by now"
-        ))),
-    }
 }
 
 /// Returns the members as EC2 describes them.
