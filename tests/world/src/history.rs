@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,21 +17,18 @@ use crate::acts::Act;
 use crate::arrival::Arrival;
 use crate::cluster::ApiServer;
 use crate::event_bridge::{Delivery, Wakes};
-use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
+use crate::executions::status;
 use crate::fault::{Plan, Stop};
 use crate::lambda::{Function, Functions};
-use crate::machine::{
-    DataLimit, Execution, ExecutionContext, Outcome, PAYLOAD_BYTES, StateMachine, TaskFailure, Tasks,
-};
+use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, PAYLOAD_BYTES, TaskFailure};
 use crate::scene::{ACCOUNT, REGION, Scene};
 use crate::transport::Network;
 use crate::virtual_time::{self, BEGIN, now};
 use crate::world::World;
 
-const CLUSTER_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:cluster-optimizer";
-const RESPONDER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:interruption-responder";
-const KUBERNETES_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:kubernetes-optimizer";
-const LAB_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:lab-optimizer";
+mod deployed;
+
+use deployed::{MACHINES, Machines, StackTasks};
 
 /// The time between two looks of AWS's own processes.
 const TICK: Duration = Duration::from_secs(2);
@@ -386,79 +383,4 @@ fn status_change(arn: &str, status: &str) -> Value {
         "source": "aws.states", "account": ACCOUNT, "time": now().to_string(), "region": REGION,
         "resources": [arn], "detail": {"executionArn": arn, "status": status},
     })
-}
-
-/// What the tasks of the state machines call.
-struct StackTasks<'a> {
-    history: &'a History,
-    stop: Arc<Notify>,
-}
-
-impl Tasks for StackTasks<'_> {
-    async fn invoke(
-        &self,
-        resource: &str,
-        _state: &str,
-        arguments: Value,
-        _attempt: u32,
-    ) -> Result<Value, TaskFailure> {
-        let function = match resource {
-            CLUSTER_OPTIMIZER_ARN => Function::ClusterOptimizer,
-            RESPONDER_ARN => Function::InterruptionResponder,
-            KUBERNETES_OPTIMIZER_ARN => Function::KubernetesOptimizer,
-            LAB_OPTIMIZER_ARN => Function::LabOptimizer,
-            "arn:aws:states:::states:startExecution" => return self.start_execution(&arguments),
-            other => return Err(TaskFailure::new("Lambda.ResourceNotFoundException", other)),
-        };
-        self.history.invokes(function, arguments, Some(Arc::clone(&self.stop))).await
-    }
-}
-
-impl StackTasks<'_> {
-    fn start_execution(&self, arguments: &Value) -> Result<Value, TaskFailure> {
-        let text = |field: &str| arguments.get(field).and_then(Value::as_str).unwrap_or_default();
-        let input = match arguments.get("Input") {
-            Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-            Some(input) => input.clone(),
-            None => json!({}),
-        };
-        let mut world = self.history.network.world();
-        let started = world.executions.start(text("StateMachineArn"), text("Name"), input, now());
-        let arn =
-            started.map_err(|e| TaskFailure::new("Sfn.ExecutionAlreadyExistsException", e.to_string()))?;
-        Ok(json!({"ExecutionArn": arn, "StartDate": now().to_string()}))
-    }
-}
-
-/// State machines by the ends of their ARNs.
-type Machines = BTreeMap<&'static str, StateMachine>;
-
-/// The state machines as they are deployed, parsed once for all histories.
-static MACHINES: LazyLock<Result<Machines, String>> = LazyLock::new(machines);
-
-/// Parses the deployed definitions, with their `DefinitionSubstitutions`.
-fn machines() -> Result<Machines, String> {
-    let parse = |text, substitutions: &[(&str, &str)]| {
-        let substitutions = substitutions.iter().copied().collect();
-        StateMachine::parse(text, &substitutions).map_err(|error| error.to_string())
-    };
-    let of_groups = [("ClusterOptimizerFunctionArn", CLUSTER_OPTIMIZER_ARN), ("Partition", "aws")];
-    let of_nodes = [("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN)];
-    let of_instances = [("LabOptimizerFunctionArn", LAB_OPTIMIZER_ARN)];
-    let of_notices = [
-        ("InterruptionResponderFunctionArn", RESPONDER_ARN),
-        ("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN),
-    ];
-    Ok(BTreeMap::from([
-        (
-            CLUSTER_SWAP,
-            parse(include_str!("../../../functions/cluster-optimizer/swap.asl.yaml"), &of_groups)?,
-        ),
-        (NODE_SWAP, parse(include_str!("../../../functions/kubernetes-optimizer/swap.asl.yaml"), &of_nodes)?),
-        (LAB_SWAP, parse(include_str!("../../../functions/lab-optimizer/swap.asl.yaml"), &of_instances)?),
-        (
-            INTERRUPTION_RESPONSE,
-            parse(include_str!("../../../functions/interruption-responder/respond.asl.yaml"), &of_notices)?,
-        ),
-    ]))
 }
