@@ -1,0 +1,75 @@
+//! The capacity of a group in the middle of a swap: how many serve, if desired still has our one, and if a member stays
+//! beyond what the owner had.
+
+use std::collections::BTreeSet;
+
+use super::{Swap, has_retired};
+use crate::ids::InstanceId;
+use crate::swap::group::{Member, MemberState};
+
+impl Swap<'_> {
+    /// A member stays beyond the capacity that the owner had, since a pod can't leave its node. Once it has died, nothing
+    /// is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        let is_dead = |id| self.observed.newcomer.as_ref().is_some_and(|n| &n.id == id && !n.alive);
+        self.journal.kind.kept().is_some_and(|kept| !is_dead(&kept.instance_id))
+    }
+
+    /// Says if the kept instance is a member of the group that nobody has told to leave.
+    pub(super) fn keeps_member(&self) -> bool {
+        let member = self.journal.kind.kept().and_then(|kept| self.group.member(&kept.instance_id));
+        self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
+    }
+
+    /// Returns how many serve. The group may not have noticed yet that the old instance is dead, or the newcomer, and it
+    /// does not wait until its target groups send requests to a member.
+    pub(super) fn serving(&self) -> u32 {
+        let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
+        let old = (!self.observed.old_alive).then_some(&self.journal.old);
+        let dead = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
+        let uncounted: BTreeSet<&InstanceId> = dead.chain(&self.observed.not_serving).collect();
+        let serves = |member: &&Member| member.serves() && !uncounted.contains(&member.id);
+        u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how many serve beside the newcomer.
+    pub(super) fn rest(&self) -> u32 {
+        let living = self.observed.newcomer.as_ref().filter(|newcomer| newcomer.alive);
+        let member = living.and_then(|newcomer| self.group.member(&newcomer.id));
+        self.serving().saturating_sub(u32::from(member.is_some_and(Member::serves)))
+    }
+
+    /// Without the newcomer, fewer serve than are asked for beside it.
+    pub(super) fn rest_lacks(&self) -> bool {
+        self.rest() < self.group.desired.saturating_sub(1).min(self.original.serving)
+    }
+
+    /// The one that the attach added is still in desired, and nobody else has changed it.
+    pub(super) fn desired_holds_ours(&self) -> bool {
+        !self.is_settled()
+            && !self.may_have_lost_ours()
+            && self.journal.has_our_room(self.group.max)
+            && self.group.desired == self.original.desired + 1
+            && self.original.desired >= self.group.min
+    }
+
+    /// Our one has left desired, or may have. If the instance that was to leave with it stays, the call never landed.
+    pub(super) fn is_settled(&self) -> bool {
+        let member = self.journal.taking_out.as_ref().and_then(|id| self.group.member(id));
+        self.journal.desired_settled && member.is_none_or(|member| member.state == MemberState::Leaving)
+    }
+
+    /// The old instance was detached, and nothing says that it has been a member since: with it our one left desired.
+    fn may_have_lost_ours(&self) -> bool {
+        let is_outside = self.group.member(&self.journal.old).is_none();
+        self.journal.turned_back && is_outside && !self.observed.old_has_group_tag
+    }
+
+    /// Desired is higher than it was, and nothing proves whose that is.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_proven = self.journal.desired_settled && self.journal.taking_out.is_none();
+        let is_proven = is_proven || has_retired(self.journal, self.observed);
+        let is_recovery = self.journal.undo.is_some() && !self.is_kept();
+        is_recovery && !is_proven && self.group.desired > self.original.desired
+    }
+}
