@@ -1,6 +1,6 @@
 //! The choice of the instances of a group that are worth a swap, with a reason for each of the others.
-//! `candidate` is such an instance, `types` are those that may replace it, and `change` holds the changes that make a swap
-//! in progress turn back.
+//! `candidate` is such an instance, `launches` are what its group would launch for it, `types` are those that may replace
+//! it, and `change` holds the changes that make a swap in progress turn back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::risk::pool::Pool;
 use crate::settings::Settings;
 use crate::swap::asked::Asked;
 use crate::swap::belongings::{Belongings, Given, too_many_tags};
-use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
+use crate::swap::group::{Group, Instance, InstanceState, Launch, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::swap::pricing::Prices;
 use crate::swap::report::NotSwapped;
@@ -56,11 +56,14 @@ pub struct View<'a> {
 
 mod candidate;
 mod change;
+mod launches;
 mod types;
 
 pub use candidate::Candidate;
 pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_run};
-use types::{billed_as, first_type, other_types};
+use launches::billed_as;
+pub use launches::{launches_of, member_launch, replacement_launch};
+use types::{first_type, other_types};
 
 type Why = (Reason, String);
 
@@ -342,68 +345,6 @@ fn pools(
         return Err((Reason::NoOtherPool, detail));
     }
     Ok(pools)
-}
-
-/// Returns every launch that the members, as far as they are asked for, and their possible replacements need.
-///
-/// # Errors
-/// A tag of the group can't be read, or its key is misspelt.
-pub fn launches_of(
-    group: &Group,
-    instances: &BTreeMap<InstanceId, Instance>,
-    settings: &Settings,
-    asked: &Asked,
-) -> Result<BTreeSet<Launch>, BadTag> {
-    let tags = GroupTags::of(&group.tags, settings)?;
-    let own = group.members.iter().filter_map(|member| {
-        let instance = instances.get(&member.id).filter(|i| asked.concerns(i))?;
-        member_launch(group, member, &instance.instance_type).ok()
-    });
-    let mut launches: BTreeSet<Launch> = own.collect();
-    // A group without such members is judged by its launches all the same.
-    if launches.is_empty() {
-        launches.extend(group.launch_source.clone().map(|source| Launch { source, image_id: None }));
-    }
-    launches.extend(
-        other_types(group, &tags, settings, asked.to).iter().filter_map(|kind| group.launch_of(kind)),
-    );
-    Ok(launches)
-}
-
-/// Returns what the group would launch for this member today.
-///
-/// # Errors
-/// The group selects types by attributes, with templates of their own, and the member is of none of them.
-pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceType) -> Result<Launch, Why> {
-    let by_type = group.launch_of(instance_type);
-    let is_named = group.overrides.iter().any(|o| o.instance_type == *instance_type);
-    if is_named || group.requirement_launches.is_empty() {
-        return by_type
-            .ok_or_else(|| (Reason::LaunchRejected, "its group has nothing to launch from".to_owned()));
-    }
-    let is_its = |launch: &&Launch| match &launch.source {
-        LaunchSource::Template { id, .. } => {
-            member.template_id.as_ref() == Some(id) && member.image_id == launch.image_id
-        }
-        LaunchSource::NamedTemplate { .. } | LaunchSource::Configuration(_) => false,
-    };
-    group.requirement_launches.iter().find(is_its).cloned().ok_or_else(|| {
-        (Reason::NotReproducible, "its launch template is none of its group's overrides".to_owned())
-    })
-}
-
-/// Returns what the group would launch today to replace `old` by an instance of `new_type`.
-#[must_use]
-pub fn replacement_launch(
-    group: &Group,
-    old: &InstanceId,
-    old_type: &InstanceType,
-    new_type: &InstanceType,
-) -> Option<Launch> {
-    match group.member(old).filter(|_| old_type == new_type) {
-        Some(member) => member_launch(group, member, new_type).ok(),
-        None => group.launch_of(new_type),
-    }
 }
 
 /// Keeps `floor` of the `on_demand` serving instances: the last candidates stay. A swap that leaves no On-Demand

@@ -2,7 +2,7 @@ use super::*;
 use crate::owners::{MARKS, Owner};
 use crate::swap::belongings::{Interface, Volume};
 use crate::swap::group::tests::{group_of, id, member, on_demand};
-use crate::swap::group::{AZ_REBALANCE, HEALTH_CHECK, MemberState, Override, Requirements};
+use crate::swap::group::{AZ_REBALANCE, HEALTH_CHECK, LaunchSource, MemberState, Override, Requirements};
 use crate::swap::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
 use crate::swap::journal::Original;
 use crate::swap::market::Market;

@@ -1,15 +1,13 @@
-//! The types that a replacement may have, as its group launches them today, and what their prices are compared by.
+//! The types that a replacement may have, as its group launches them today.
 
 use std::collections::HashSet;
 
 use crate::ids::InstanceType;
-use crate::risk::pool::Pool;
 use crate::settings::Settings;
-use crate::swap::group::{Group, Instance};
+use crate::swap::group::Group;
 use crate::swap::group_tags::GroupTags;
 use crate::swap::market::Market;
-use crate::swap::pricing::UsageOperation;
-use crate::swap::selection::{View, replacement_launch};
+use crate::swap::selection::View;
 
 /// Returns the type that comes first for the replacement of an instance of type `own`: that type, if the group launches it
 /// today, or else the type of its template. The result is `None` if overrides or requirements leave `own` out: they
@@ -54,16 +52,4 @@ pub(super) fn other_types(
             && seen.insert(t.clone())
     });
     types
-}
-
-/// Returns the operation by which the prices of `instance` and of a replacement are known. If its group launches one of
-/// these pools in dedicated tenancy, nobody knows what a swap saves.
-pub(super) fn billed_as(view: View<'_>, instance: &Instance, pools: &[Pool]) -> Option<UsageOperation> {
-    let is_dedicated = |pool: &Pool| {
-        let launch =
-            replacement_launch(view.group, &instance.id, &instance.instance_type, &pool.instance_type);
-        let given = launch.and_then(|launch| view.launches.get(&launch)?.as_ref().ok());
-        given.is_some_and(|given| given.is_dedicated)
-    };
-    instance.billed_as().filter(|_| !pools.iter().any(is_dedicated))
 }
