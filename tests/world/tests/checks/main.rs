@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic)]
 
+mod hooks;
+
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,7 +13,7 @@ use spot_world::campaign::{Findings, Selection, all, selected};
 use spot_world::chronicle::SentCall;
 use spot_world::executions::CLUSTER_SWAP;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook, PoolRefusal};
+use spot_world::fleet::{GroupSpec, LifecycleHook, PoolRefusal};
 use spot_world::history::{Ended, play};
 use spot_world::machine::Outcome;
 use spot_world::oracles::{POOL_RISK, SWAPS};
@@ -353,78 +355,4 @@ fn two_runs_of_one_group_do_not_meet() {
         let started = world.executions.start(CLUSTER_SWAP, "second", json!({"asg_name": WEB}), now());
         assert!(started.is_ok());
     });
-}
-
-#[test]
-fn a_group_with_a_terminating_hook_survives_each_fault_of_its_retirement() {
-    let habits = AwsHabits { second_terminate_counts_again: true, ..AwsHabits::default() };
-    let scene = Scene { group: with_a_terminating_hook(), habits, ..Scene::default() };
-    let calls = Selection::of_environment().or_calls(&["RetireOld autoscaling"]);
-    let selection = calls.or_faults(&["Lost", "Late(1)", "Error", "Throttled", "Dies", "Stopped", "Zombie"]);
-    holds(&selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}")));
-}
-
-/// The newcomer never comes into service. The next look still sees it as a member.
-#[test]
-fn a_newcomer_whose_removal_lands_late_is_removed_once() {
-    let habits = AwsHabits {
-        second_terminate_counts_again: true,
-        attach_lag: SignedDuration::from_hours(2),
-        ..AwsHabits::default()
-    };
-    let scene = Scene { group: with_a_terminating_hook(), habits, ..Scene::default() };
-    let selection = Selection::default()
-        .or_calls(&["Rollback autoscaling:Terminate"])
-        .or_faults(&["EffectLate", "AnswerLost"]);
-    let findings = selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}"));
-    assert!(findings.histories > 0, "no removal");
-    holds(&findings);
-}
-
-/// The repetition looks, and sees the member in service while the first call is under way.
-#[test]
-fn a_termination_that_lands_after_its_repetition_lowers_desired_once() {
-    let habits = AwsHabits { second_terminate_counts_again: true, ..AwsHabits::default() };
-    let scene = Scene { group: with_a_terminating_hook(), habits, ..Scene::default() };
-    let selection = Selection::default().or_calls(&["RetireOld autoscaling"]).or_faults(&[
-        "EffectLate",
-        "Zombie",
-        "Throttled",
-        "AnswerLost",
-    ]);
-    holds(&selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}")));
-}
-
-/// Returns the output of a run whose group gets a hook in the middle of its swap.
-fn with_a_late_hook(happens: Happening) -> Value {
-    let happenings = (1..300).map(|second| (Duration::from_secs(second), happens)).collect();
-    let ended = without_a_fault(&Scene { happenings, ..of(GroupSpec { min: 0, ..GroupSpec::default() }) });
-    assert!(newcomer(&ended.world).is_none(), "the newcomer stays:\n{}", ended.world.chronicle);
-    match &ended.executions["by-hand"] {
-        Outcome::Succeeded(output) => output.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Adds a hook to a group without one, while its newcomer is a member or not yet.
-fn add_a_hook(world: &mut World, is_launching: bool, while_member: bool) {
-    let Some(newcomer) = newcomer(world) else { return };
-    let Some(group) = world.fleet.group_mut(WEB) else { return };
-    let is_member = group.members.iter().any(|member| member.instance_id == newcomer);
-    if group.hooks.is_empty() && is_member == while_member {
-        group.hooks.push(LifecycleHook { is_launching, ..LifecycleHook::at_termination(20) });
-    }
-}
-
-#[test]
-fn a_hook_that_would_not_run_undoes_the_swap() {
-    let lates: [Happening; 3] = [
-        |world| add_a_hook(world, true, false),
-        |world| add_a_hook(world, false, false),
-        |world| add_a_hook(world, false, true),
-    ];
-    for (n, late) in lates.into_iter().enumerate() {
-        let output = with_a_late_hook(late);
-        assert_eq!(output["rolled_back"][0]["reason"], "GROUP_CHANGED", "hook {n}: {output}");
-    }
 }
