@@ -1,3 +1,6 @@
+use spot_cluster::pods::Blocked;
+
+use super::kept::MAY_END_WITHIN;
 use super::*;
 
 fn blocked(pod: &str) -> Blocked {
