@@ -8,7 +8,7 @@ use spot_cloud::tables::swaps::Leased;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
-use spot_domain::swap::group::Group;
+use spot_domain::swap::group::{Group, InstanceState};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
@@ -194,7 +194,9 @@ pub async fn look_before_launch(
             LaunchLook::Fit(candidate, look) => (candidate, look),
             refused @ LaunchLook::Refused(_) => return Ok(refused),
         },
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => (Box::new(queued), None),
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => {
+            (Box::new(with_its_tags_now(clients, queued).await?), None)
+        }
     };
     if let Some(refusal) = unterminable(clients, &candidate).await? {
         return Ok(LaunchLook::Refused(refusal));
@@ -261,6 +263,17 @@ async fn changed(
         return Ok(None);
     }
     unfit_by_now(clients, work, group).await
+}
+
+/// Reads the tags of a stand-alone instance again: an image takes minutes to hours, and the twin inherits what its owner has
+/// tagged meanwhile. For an instance that has ended, its earlier tags stand: EC2 takes them off.
+async fn with_its_tags_now(clients: &RegionClients, queued: Candidate) -> Result<Candidate, CallError> {
+    let id = &queued.instance_id;
+    let now = instances::describe(&clients.ec2, std::slice::from_ref(id)).await?.remove(id);
+    Ok(match now.filter(|now| now.state != InstanceState::Dead) {
+        Some(now) => Candidate { tags: now.tags, ..queued },
+        None => queued,
+    })
 }
 
 /// Says why the candidate could never be terminated, or need not be.

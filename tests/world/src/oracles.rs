@@ -24,6 +24,7 @@ mod prices;
 mod provenance;
 
 pub use before_call::Marks;
+pub use inheritance::StandingTags;
 pub use notices::Notices;
 pub use of_lab::{LabLedger, OwnersDeeds};
 
@@ -87,6 +88,8 @@ pub struct Oracles {
     poisoned: BTreeMap<String, Timestamp>,
     /// Since when something has been so.
     pub marks: Marks,
+    /// Since when instances bear their tags.
+    pub tags: StandingTags,
     /// The notices that the risk manager hears of.
     pub notices: Notices,
     /// The stand-alone instance that is swapped, if one is.
@@ -133,6 +136,7 @@ impl Oracles {
             journals: BTreeMap::new(),
             poisoned: BTreeMap::new(),
             marks: Marks::of(fleet),
+            tags: StandingTags::of(fleet),
             notices: Notices::default(),
             lab: None,
             cordoned: BTreeMap::new(),
@@ -185,6 +189,7 @@ impl Oracles {
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
         self.marks.look(seen.fleet);
+        self.tags.look(seen.fleet);
         self.spot_prices.look(seen.fleet);
         self.look_at_lab(seen);
         for (name, group) in seen.fleet.groups() {
@@ -234,7 +239,7 @@ impl Oracles {
             }
             Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => {
                 self.after_launch(sent_at, before, seen.fleet);
-                self.after_inheritance(before, seen.fleet);
+                self.after_inheritance(sent_at, before, seen.fleet);
                 self.after_purchase(sent_at, before, seen.fleet);
             }
             _ => {}

@@ -242,6 +242,23 @@ fn an_instance_that_leaves_the_loop_during_its_swap_is_swapped() {
 }
 
 #[test]
+fn a_twin_inherits_what_its_owner_tags_while_the_image_is_made() {
+    let scene = with_image(Scene::of_instance());
+    let begins = last_call(&scene, "CreateImage");
+    let begins = play_or_tell(&scene, Plan::none()).world.chronicle.calls[begins].at;
+    let meanwhile = begins.duration_since(BEGIN).as_secs().unsigned_abs() + 10;
+    let tags = [LabAct::TagsOld("cost-center", "42"), LabAct::UntagsOld("Name")];
+    let ended = acts(scene, &tags.map(|act| (meanwhile, act)));
+    assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
+    let tags = &ended.world.fleet.instances()[assert_twin_serves(&ended)].tags;
+    assert_eq!(
+        (tags.get("cost-center").map(String::as_str), tags.get("Name")),
+        (Some("42"), None),
+        "{tags:?}"
+    );
+}
+
+#[test]
 fn an_address_that_its_owner_gives_back_to_the_old_instance_has_the_swap_undone() {
     let ended = acts(Scene::of_instance(), &[(OLD_DRAINS, LabAct::GivesAddressToOld)]);
     assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));

@@ -104,5 +104,6 @@ impl World {
             }
             _ => {}
         }
+        oracles.tags.look(fleet);
     }
 }

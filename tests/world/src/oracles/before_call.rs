@@ -15,7 +15,7 @@ use crate::world::{is_enrolled, is_read};
 /// The age of the gate's answer at a launch: a proof lasts 15 s, and its answer is under way for a moment.
 const PROOF_LASTS: SignedDuration = SignedDuration::from_secs(16);
 /// What was so for so long, a step has seen: its description may be 20 s old, and one of its calls may be lost.
-const SEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// No answer of the risk table is old, so that only a lost call delays what a step does about it.
 const POISON_SEEN_AFTER: SignedDuration = SignedDuration::from_secs(40);
 /// The longest time from the last look at the newcomer's targets to the departure of the old instance, with all repetitions.
@@ -224,7 +224,7 @@ fn groups_not_enrolled(fleet: &Fleet) -> impl Iterator<Item = String> {
     not_enrolled.map(|group| group.name.clone())
 }
 
-fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Iterator<Item = K>) {
+pub(super) fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Iterator<Item = K>) {
     let before = std::mem::take(since);
     since.extend(present.map(|key| (key.clone(), before.get(&key).copied().unwrap_or_else(now))));
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Oracles;
+use super::before_call::{SEEN_AFTER, renew};
 use crate::fleet::{Ec2Instance, Fleet};
 
 const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
@@ -10,6 +13,39 @@ const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 const SWAP_TAG: &str = "spot-optimizer:swap";
 
 type Tags = BTreeMap<String, String>;
+
+/// Since when each tag of an instance stands, by instance, key and value.
+#[derive(Debug, Clone, Default)]
+pub struct StandingTags(BTreeMap<(String, String, String), Timestamp>);
+
+impl StandingTags {
+    /// Returns the tags of instances that have long borne them.
+    pub(super) fn of(fleet: &Fleet) -> Self {
+        Self(tags_of_instances(fleet).map(|tag| (tag, Timestamp::MIN)).collect())
+    }
+
+    /// Notes the tags that somebody has set or taken away.
+    pub fn look(&mut self, fleet: &Fleet) {
+        renew(&mut self.0, tags_of_instances(fleet));
+    }
+
+    /// Returns the tags that an instance has borne since before that time.
+    fn before(&self, instance: &Ec2Instance, at: Timestamp) -> Tags {
+        let stands = |key: &String, value: &String| {
+            let tag = (instance.id.clone(), key.clone(), value.clone());
+            self.0.get(&tag).is_some_and(|since| *since < at)
+        };
+        let tags = instance.tags.iter().filter(|(key, value)| stands(key, value));
+        tags.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+fn tags_of_instances(fleet: &Fleet) -> impl Iterator<Item = (String, String, String)> {
+    fleet
+        .instances()
+        .values()
+        .flat_map(|one| one.tags.iter().map(move |(key, value)| (one.id.clone(), key.clone(), value.clone())))
+}
 
 /// Returns the swap that a ClientToken of ours names, and the instance that the swap replaces. A token is
 /// `<instance>-<milliseconds>-<attempt>`.
@@ -26,8 +62,8 @@ pub(super) fn launched<'a>(before: &Fleet, after: &'a Fleet) -> impl Iterator<It
 
 impl Oracles {
     /// Asks what must hold after a launch of ours. A swap to Spot or to On-Demand inherits alike. In a LAB, EC2 takes one set of
-    /// tags for the volumes, too.
-    pub(super) fn after_inheritance(&mut self, before: &Fleet, after: &Fleet) {
+    /// tags for the volumes, too. A tag that was set shortly before the launch may not show to it.
+    pub(super) fn after_inheritance(&mut self, sent_at: Timestamp, before: &Fleet, after: &Fleet) {
         for newcomer in launched(before, after) {
             let Some((swap, old)) = swap_of(&newcomer.client_token) else {
                 self.holds(false, || {
@@ -37,7 +73,8 @@ impl Oracles {
             };
             // EC2 forgets an instance that has ended.
             let Some(old) = before.instances().get(old) else { continue };
-            let lacking = lacking_tag(&old.tags, &newcomer.tags, swap);
+            let tags = self.tags.before(old, sent_at - SEEN_AFTER);
+            let lacking = lacking_tag(&tags, &newcomer.tags, swap);
             self.holds(lacking.is_none(), || {
                 format!("{} replaces {} without its tag {lacking:?}", newcomer.id, old.id)
             });

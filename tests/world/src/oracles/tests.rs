@@ -155,7 +155,11 @@ fn a_launch_without_a_tag_of_what_it_replaces_breaks_a_promise() {
     let old = world.fleet.serving("web").first().map(|id| (*id).to_owned()).unwrap();
     assert_eq!(old, "i-00000000000000002");
     world.fleet.tag_instance(&old, "team", Some("payments"));
-    assert!(breaks(&mut world, &launch()).unwrap().contains("without its tag"));
+    let mut long_tagged = world.clone();
+    long_tagged.oracles.tags = StandingTags::of(&long_tagged.fleet);
+    assert!(breaks(&mut long_tagged, &launch()).unwrap().contains("without its tag"));
+    world.oracles.tags.look(&world.fleet);
+    assert_eq!(breaks(&mut world, &launch()), None, "the launch can't know of the tag yet");
 }
 
 #[test]
