@@ -45,7 +45,7 @@ impl Fleet {
             disable_api_termination: false,
             disable_api_stop: false,
             placement_group: None,
-            volume_tags: BTreeMap::new(),
+            volume_tags: BTreeMap::from([("backup".to_owned(), "daily".to_owned())]),
         };
         if spec.volume_outlives {
             fleet.keeping_images.insert(IMAGE.to_owned());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Oracles;
 use super::before_call::{SEEN_AFTER, renew};
-use crate::fleet::{Ec2Instance, Fleet};
+use crate::fleet::{Ec2Instance, Ec2State, Fleet};
 
 const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// The tag that names the swap. Each swap has its own.
@@ -78,7 +78,8 @@ impl Oracles {
             self.holds(lacking.is_none(), || {
                 format!("{} replaces {} without its tag {lacking:?}", newcomer.id, old.id)
             });
-            if self.lab.is_some() {
+            // EC2 shows no volume of an instance that has ended.
+            if self.lab.is_some() && old.state != Ec2State::Terminated {
                 let lacking = lacking_tag(&old.volume_tags, &newcomer.volume_tags, swap);
                 self.holds(lacking.is_none(), || {
                     format!("the volume of {} lacks the tag {lacking:?} of that of {}", newcomer.id, old.id)
@@ -99,7 +100,13 @@ fn lacking_tag(old: &Tags, new: &Tags, swap: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::fault::Plan;
+    use crate::scene::Scene;
+    use crate::virtual_time::BEGIN;
+    use crate::wire::ApiCall;
 
     fn tags<const N: usize>(tags: [(&str, &str); N]) -> Tags {
         tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
@@ -124,6 +131,37 @@ mod tests {
         assert_eq!(swap_of("i-0a-17-d3"), Some(("i-0a-17", "i-0a")));
         for foreign in ["", "token", "fleet-7", "i-0a-17"] {
             assert_eq!(swap_of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_volume_of_a_twin_bears_the_tags_of_that_of_the_old_one() {
+        let scene = Scene::of_instance();
+        let swap = format!("{}-1795000000000", scene.first_instance());
+        for (backup, is_broken) in [("daily", false), ("never", true)] {
+            let mut world = scene.world(Plan::none());
+            let tags = |n: u8, kind: &str, (key, value): (&str, &str)| {
+                let own = [MANAGED_BY, (SWAP_TAG, swap.as_str()), (key, value)];
+                let told = (1..).zip(own).map(|(at, (key, value))| {
+                    format!(
+                        "&TagSpecification.{n}.Tag.{at}.Key={key}&TagSpecification.{n}.Tag.{at}.Value={value}"
+                    )
+                });
+                format!("&TagSpecification.{n}.ResourceType={kind}{}", told.collect::<String>())
+            };
+            let body = format!(
+                "Action=RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId=ami-0a000001\
+                 &ClientToken={swap}-0&SubnetId=subnet-0a000001&InstanceMarketOptions.MarketType=spot{}{}",
+                tags(1, "instance", ("Name", "lab")),
+                tags(2, "volume", ("backup", backup))
+            );
+            let call = ApiCall::parse("ec2", "us-east-1", None, body.as_bytes()).unwrap();
+            let before = world.fleet.clone();
+            let answer = world.fleet.carry_out(&call, BEGIN);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            world.oracles.after_inheritance(BEGIN, &before, &world.fleet);
+            let broken = world.oracles.broken.as_deref();
+            assert_eq!(broken.is_some_and(|told| told.contains("the volume of")), is_broken, "{broken:?}");
         }
     }
 }
