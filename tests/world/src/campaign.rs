@@ -181,11 +181,18 @@ fn pairs_of(
     Ok(selected.map(|(number, _, fault)| (number, fault)).collect())
 }
 
-/// Returns one in so many of the plans, or all of them in a full campaign, each with the seed.
-fn share(n: usize, seed: u64, plans: impl Iterator<Item = Plan>) -> Vec<(Plan, u64)> {
+/// Returns one in so many of the plans, or all of them in a full campaign, each with the seed. The seed decides which.
+#[must_use]
+pub fn share(n: usize, seed: u64, plans: impl Iterator<Item = Plan>) -> Vec<(Plan, u64)> {
+    sample(n, seed, plans).into_iter().map(|plan| (plan, seed)).collect()
+}
+
+/// Returns one in so many of these, or all of them in a full campaign. The seed decides which.
+#[must_use]
+pub fn sample<T>(n: usize, seed: u64, all: impl Iterator<Item = T>) -> Vec<T> {
     let n = if is_full() { 1 } else { n };
     let first = usize::try_from(seed).unwrap_or_default() % n;
-    plans.skip(first).step_by(n).map(|plan| (plan, seed)).collect()
+    all.skip(first).step_by(n).collect()
 }
 
 /// Plays an act of others beside calls of a history: each act takes place as the call is sent, so that no look before shows

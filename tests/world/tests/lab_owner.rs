@@ -12,7 +12,7 @@ use holds::{first_call_by, holds, last_call, play_or_tell};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::{Act, LabAct};
-use spot_world::campaign::{Findings, all, all_that, is_full};
+use spot_world::campaign::{Findings, all, all_that, sample};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
@@ -109,10 +109,10 @@ fn is_told(ended: &Ended, of: &str) -> bool {
     ended.world.mailbox.messages.iter().any(|told| told.message.contains(of))
 }
 
-/// Plays one in so many faults at those calls of the history without one that this is about.
+/// Plays one in so many faults at those calls of the history without one that this is about. The seed decides which.
 fn faults_at(
     scene: &Scene,
-    n: usize,
+    (n, seed): (usize, u64),
     first: &BTreeMap<usize, Fault>,
     is_meant: impl Fn(&SentCall) -> bool,
     demand: impl Fn(&Ended) -> Result<(), String> + Sync,
@@ -124,7 +124,7 @@ fn faults_at(
         faults.map(move |fault| (number, fault)).collect::<Vec<_>>()
     });
     let plan = |pair| (Plan::At(first.clone().into_iter().chain([pair]).collect()), 1);
-    let plans: Vec<_> = pairs.step_by(if is_full() { 1 } else { n }).map(plan).collect();
+    let plans: Vec<_> = sample(n, seed, pairs).into_iter().map(plan).collect();
     all_that(scene, &plans, demand)
 }
 
@@ -144,7 +144,7 @@ fn an_image_that_fails_leaves_the_old_instance_as_it_was_and_a_person_knows() {
 
 #[test]
 fn an_image_that_fails_leaves_the_old_instance_as_it_was_whatever_fails_beside_it() {
-    holds(Ok(faults_at(&whose_image_fails(), 120, &BTreeMap::new(), |_| true, why_not_untouched)));
+    holds(Ok(faults_at(&whose_image_fails(), (120, 1), &BTreeMap::new(), |_| true, why_not_untouched)));
 }
 
 fn volumes(ended: &Ended) -> Vec<&str> {
@@ -209,7 +209,7 @@ fn the_way_back_of_a_twin_whose_volume_outlives_it_survives_faults_at_its_calls(
         let left = volumes(ended);
         if left.is_empty() { why_not_untouched(ended) } else { Err(format!("{left:?} is left")) }
     };
-    holds(Ok(faults_at(&scene, 120, &stopped, is_meant, demand)));
+    holds(Ok(faults_at(&scene, (120, 2), &stopped, is_meant, demand)));
 }
 
 const AGAINST_THE_SWAP: [LabAct; 4] = [
@@ -310,13 +310,13 @@ fn an_old_instance_that_its_owner_starts_after_the_swap_runs_beside_its_twin() {
     assert_eq!(holder(&ended), Some(assert_twin_serves(&ended)));
 }
 
-/// Plays one in so many of the acts, each beside each call.
-fn beside_calls(scene: &Scene, n: usize, acts: &[LabAct]) -> Findings {
+/// Plays one in so many of the acts, each beside each call. The seed decides which.
+fn beside_calls(scene: &Scene, (n, seed): (usize, u64), acts: &[LabAct]) -> Findings {
     let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls.len();
     let each = acts
         .iter()
         .flat_map(|act| (0..calls).map(move |number| (Plan::ActAt(number, Act::OwnerOfInstance(*act)), 1)));
-    all(scene, &each.step_by(if is_full() { 1 } else { n }).collect::<Vec<_>>())
+    all(scene, &sample(n, seed, each))
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn an_owner_may_act_beside_the_calls_of_a_swap() {
         LabAct::TagsOld("spot-optimizer:enabled", "false"),
         LabAct::AsksForOld,
     ];
-    holds(Ok(beside_calls(&Scene::of_instance(), 97, &[&acts[..], &AGAINST_THE_SWAP].concat())));
+    holds(Ok(beside_calls(&Scene::of_instance(), (97, 4), &[&acts[..], &AGAINST_THE_SWAP].concat())));
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn an_owner_may_act_beside_the_calls_of_a_swap_that_terminates_the_old_instance(
     let settings = BTreeMap::from([("lab_old_instance".to_owned(), json!("terminate"))]);
     let scene = Scene { settings, ..with_image(Scene::of_instance()) };
     let acts = [LabAct::StopsOld, LabAct::TerminatesOld, LabAct::ProtectsOldFromTermination];
-    holds(Ok(beside_calls(&scene, 97, &acts)));
+    holds(Ok(beside_calls(&scene, (97, 5), &acts)));
 }
 
 fn asks_for_old() -> Scene {
@@ -381,5 +381,5 @@ fn an_old_instance_comes_back_or_its_twin_serves_whatever_fails() {
         Err(why) if holder(ended) == Some(old().as_str()) || alive(ended).len() != 1 => Err(why),
         _ => Ok(()),
     };
-    holds(Ok(faults_at(&asks_for_old(), 120, &BTreeMap::new(), |call| call.at >= asked_at, either)));
+    holds(Ok(faults_at(&asks_for_old(), (120, 3), &BTreeMap::new(), |call| call.at >= asked_at, either)));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use holds::{first_call_by, holds, last_call, play_or_tell};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
-use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
+use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
 use spot_world::chronicle::SentCall;
 use spot_world::cluster::{BudgetSpec, ClusterSpec, WorkloadKind, WorkloadSpec};
 use spot_world::fault::{Fault, Plan};
@@ -120,8 +120,13 @@ fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
 }
 
 /// Plays one in so many of these faults at the reconciler's calls whose name has this part. The execution was stopped as the
-/// last call of this action was sent.
-fn faults_of_recovery(scene: &Scene, action: &str, part: &str, faults: &[Fault], n: usize) -> Findings {
+/// last call of this action was sent. The seed decides which.
+fn faults_of_recovery(
+    scene: &Scene,
+    (action, part): (&str, &str),
+    faults: &[Fault],
+    (n, seed): (usize, u64),
+) -> Findings {
     let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
     let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
     let is_of_recovery = |call: &SentCall| call.by.starts_with("Reconciler") && call.action.contains(part);
@@ -132,27 +137,27 @@ fn faults_of_recovery(scene: &Scene, action: &str, part: &str, faults: &[Fault],
         Fault::Stale(_) if call.service == Service::Kubernetes => false,
         _ => fault.concerns(call.is_read),
     };
-    let pairs = pairs.filter(|(_, call, fault)| matters(call, *fault)).step_by(if is_full() { 1 } else { n });
+    let pairs = sample(n, seed, pairs.filter(|(_, call, fault)| matters(call, *fault)));
     let plan = |(number, _, fault)| {
         let second = BTreeMap::from([(number, fault)]);
         (Plan::At(stopped.clone().into_iter().chain(second).collect()), 1)
     };
-    all(scene, &pairs.map(plan).collect::<Vec<_>>())
+    all(scene, &pairs.into_iter().map(plan).collect::<Vec<_>>())
 }
 
 #[test]
 fn the_way_back_of_a_node_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), "EvictPods", "", &Fault::ALL, 100)));
+    holds(Ok(faults_of_recovery(&two_nodes(), ("EvictPods", ""), &Fault::ALL, (100, 1))));
 }
 
 #[test]
 fn the_end_of_a_swap_that_the_reconciler_finishes_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), "DetachInstances", "", &Fault::ALL, 100)));
+    holds(Ok(faults_of_recovery(&two_nodes(), ("DetachInstances", ""), &Fault::ALL, (100, 2))));
 }
 
 #[test]
 fn the_reconciler_lets_no_node_go_while_its_cluster_is_silent() {
-    holds(Ok(faults_of_recovery(&two_nodes(), "EvictPods", "ListNodes", &[Fault::AnswerLost], 1)));
+    holds(Ok(faults_of_recovery(&two_nodes(), ("EvictPods", "ListNodes"), &[Fault::AnswerLost], (1, 3))));
 }
 
 /// The tight budget, in whose drain of two minutes these happen.

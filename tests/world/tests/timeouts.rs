@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, seconds_of_swap};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use spot_world::campaign::{Case, each_that, is_full};
+use spot_world::campaign::{Case, each_that, sample};
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, LifecycleHook};
 use spot_world::history::Ended;
@@ -136,26 +136,26 @@ fn a_step_that_works_on_beside_the_end_of_its_execution_leaves_nothing() {
 }
 
 /// Plays the end of the time within a second of each call that lasts, × each of those faults: one in so many without a full
-/// campaign.
-fn survives_steps_that_work_on(name: &str, n: usize) {
+/// campaign. The seed decides which.
+fn survives_steps_that_work_on(name: &str, n: usize, seed: u64) {
     let scene = scene(name);
     let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
     let steps = calls.iter().enumerate().filter(|(_, call)| !call.by.starts_with("Reconciler"));
     let pairs = steps.flat_map(|call| LASTING.map(|fault| (call, fault)));
     let pairs = pairs.filter(|((_, call), fault)| fault.concerns(call.is_read));
-    let cases: Vec<(Scene, Plan)> = pairs
-        .step_by(if is_full() { 1 } else { n })
+    let cases: Vec<(Scene, Plan)> = sample(n, seed, pairs)
+        .into_iter()
         .map(|((number, call), fault)| (out_of_time_at(&scene, call.at), Plan::At([(number, fault)].into())))
         .collect();
     let cases: Vec<Case<'_>> = cases.iter().map(|(scene, plan)| (scene, plan, 1)).collect();
-    holds(Ok(each_that(&cases, |_| Ok(()))));
+    holds(Ok(each_that(&cases, |ended| timed_out_at(ended).map(drop))));
 }
 
-/// Plays the end of the time in one of so many seconds of the swap: in each in a full campaign.
-fn survives_timeouts(name: &str, n: usize) {
+/// Plays the end of the time in one of so many seconds of the swap: in each in a full campaign. The seed decides which.
+fn survives_timeouts(name: &str, n: usize, seed: u64) {
     let scene = scene(name);
-    let scenes: Vec<Scene> = seconds_of_swap(&scene)
-        .step_by(if is_full() { 1 } else { n })
+    let scenes: Vec<Scene> = sample(n, seed, seconds_of_swap(&scene))
+        .into_iter()
         .map(|seconds| Scene { machine_timeout: Some(seconds), ..scene.clone() })
         .collect();
     let none = Plan::none();
@@ -165,18 +165,18 @@ fn survives_timeouts(name: &str, n: usize) {
 
 #[test]
 fn a_swap_of_a_group_survives_the_end_of_its_time() {
-    survives_timeouts("full-group-of-two", 211);
-    survives_steps_that_work_on("full-group-of-two", 301);
+    survives_timeouts("full-group-of-two", 211, 1);
+    survives_steps_that_work_on("full-group-of-two", 61, 4);
 }
 
 #[test]
 fn a_swap_of_a_node_survives_the_end_of_its_time() {
-    survives_timeouts("node", 149);
-    survives_steps_that_work_on("node", 301);
+    survives_timeouts("node", 149, 2);
+    survives_steps_that_work_on("node", 61, 5);
 }
 
 #[test]
 fn a_swap_of_an_instance_survives_the_end_of_its_time() {
-    survives_timeouts("lab", 149);
-    survives_steps_that_work_on("lab", 301);
+    survives_timeouts("lab", 149, 3);
+    survives_steps_that_work_on("lab", 61, 6);
 }
