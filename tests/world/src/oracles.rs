@@ -215,10 +215,12 @@ impl Oracles {
         }
     }
 
-    /// Asks what must hold after a changing call of ours. The call is judged by what could be seen when it was sent.
+    /// Asks what must hold after a changing call of ours. The call is judged by what could be seen when it was sent. `by` is the
+    /// function with its phase.
     pub fn after_call(
         &mut self,
         call: &ApiCall,
+        by: &str,
         answer: &ApiAnswer,
         sent_at: Timestamp,
         before: &Fleet,
@@ -230,7 +232,7 @@ impl Oracles {
         }
         self.after_call_in_lab(call, answer, sent_at, before);
         if answer.status == 200 {
-            self.after_claim(call, before, seen.fleet);
+            self.after_claim(call, by, before, seen.fleet);
         }
         match call.service {
             Service::DynamoDb => {

@@ -148,7 +148,7 @@ impl World {
         if !is_read(call) {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
             let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
-            self.oracles.after_call(call, &answer, sent_at, &before, seen);
+            self.oracles.after_call(call, self.chronicle.by(number), &answer, sent_at, &before, seen);
             let sent = self.chronicle.calls.get(number);
             if let (Some(was), Some(is), Some(sent)) = (&cluster_before, &self.cluster, sent) {
                 self.oracles.after_call_in_cluster(call, &answer, sent, (&before, was), is);

@@ -22,22 +22,29 @@ pub(super) struct Provenance {
     made: BTreeSet<String>,
     /// The instances that launches of ours replace.
     pub(super) replaced: BTreeSet<String>,
-    /// The time of the first answer to a notice that has raised desired: what the group has launched since is extra, once it
-    /// has replaced the doomed member by itself.
-    raised_at: Option<Timestamp>,
+    /// The time of the first answer to a notice that has raised desired, by group: what the group has launched since is extra,
+    /// once it has replaced the doomed member by itself.
+    raised_at: BTreeMap<String, Timestamp>,
 }
 
 impl Provenance {
-    /// Returns true for a member that its group has launched since an answer raised desired.
-    fn is_extra(&self, instance: &Ec2Instance, fleet: &Fleet) -> bool {
-        let is_since = self.raised_at.is_some_and(|at| instance.launched_at >= at - RAISE_LANDS_WITHIN);
-        is_since && fleet.groups().values().any(|group| group.member(&instance.id).is_some())
+    /// Returns true if this call may take the instance as the extra member of an answer: those who end answers take it out
+    /// of its group. The group has launched it since an answer raised its own desired.
+    fn may_take_as_extra(&self, call: &ApiCall, by: &str, instance: &Ec2Instance, fleet: &Fleet) -> bool {
+        let is_of_an_answer = ["InterruptionResponder", "Reconciler"].iter().any(|ends| by.starts_with(ends));
+        let mut groups = fleet.groups().iter();
+        let raised_at = groups
+            .find(|(_, group)| group.member(&instance.id).is_some())
+            .and_then(|(name, _)| self.raised_at.get(name));
+        let is_since = raised_at.is_some_and(|at| instance.launched_at >= *at - RAISE_LANDS_WITHIN);
+        is_of_an_answer && is_since && call.action == "TerminateInstanceInAutoScalingGroup"
     }
 }
 
 impl Oracles {
-    /// Notes what a call of ours has made, and asks what must hold of what it takes, joins or deletes.
-    pub(super) fn after_claim(&mut self, call: &ApiCall, before: &Fleet, after: &Fleet) {
+    /// Notes what a call of ours has made, and asks what must hold of what it takes, joins or deletes. `by` is the function
+    /// with its phase.
+    pub(super) fn after_claim(&mut self, call: &ApiCall, by: &str, before: &Fleet, after: &Fleet) {
         match call.action.as_str() {
             "RunInstances" => {
                 for newcomer in launched(before, after) {
@@ -53,13 +60,14 @@ impl Oracles {
                 self.provenance.made.extend(images.chain(snapshots).cloned());
             }
             "SetDesiredCapacity" => {
-                self.provenance.raised_at.get_or_insert_with(now);
+                let group = call.parameter("AutoScalingGroupName").unwrap_or_default();
+                self.provenance.raised_at.entry(group.to_owned()).or_insert_with(now);
             }
             "DeregisterImage" => self.is_made(call, "ImageId"),
             "DeleteSnapshot" => self.is_made(call, "SnapshotId"),
-            "AttachInstances" => self.are_of_a_swap(call, &texts(&call.list("InstanceIds")), before),
-            "StopInstances" => self.are_of_a_swap(call, &texts(&call.list("InstanceId")), before),
-            _ => self.are_of_a_swap(call, &leaving(call), before),
+            "AttachInstances" => self.are_of_a_swap(call, by, &texts(&call.list("InstanceIds")), before),
+            "StopInstances" => self.are_of_a_swap(call, by, &texts(&call.list("InstanceId")), before),
+            _ => self.are_of_a_swap(call, by, &leaving(call), before),
         }
     }
 
@@ -70,13 +78,13 @@ impl Oracles {
     }
 
     /// An instance that is ending already, or that EC2 takes back, may leave: the responder answers for it.
-    fn are_of_a_swap(&mut self, call: &ApiCall, ids: &[String], before: &Fleet) {
+    fn are_of_a_swap(&mut self, call: &ApiCall, by: &str, ids: &[String], before: &Fleet) {
         for id in ids {
             let known = before.instances().get(id);
             let is_over =
                 known.is_none_or(|one| matches!(one.state, Ec2State::ShuttingDown | Ec2State::Terminated));
             let Provenance { made, replaced, .. } = &self.provenance;
-            let is_extra = known.is_some_and(|one| self.provenance.is_extra(one, before));
+            let is_extra = known.is_some_and(|one| self.provenance.may_take_as_extra(call, by, one, before));
             let is_of_a_swap = made.contains(id) || replaced.contains(id) || is_extra;
             self.holds(is_of_a_swap || is_over || before.is_taken_back(id), || {
                 format!("{} of {id}, which we have neither launched nor replaced", call.action)

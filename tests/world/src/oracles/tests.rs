@@ -33,11 +33,16 @@ fn call(service: &str, action: &str, parameters: &[(&str, &str)]) -> ApiCall {
 
 /// Carries a call out, sent at the beginning of the history, and returns the promise that it breaks.
 fn breaks(world: &mut World, call: &ApiCall) -> Option<String> {
+    breaks_by("ClusterOptimizer", world, call)
+}
+
+/// Carries a call of this function out, and returns the promise that it breaks.
+fn breaks_by(by: &str, world: &mut World, call: &ApiCall) -> Option<String> {
     let before = world.fleet.clone();
     let answer = world.fleet.carry_out(call, SENT);
     assert_eq!(answer.status, 200, "{answer:?}");
     let seen = Seen { fleet: &world.fleet, tables: &world.tables, mailbox: &world.mailbox };
-    world.oracles.after_call(call, &answer, SENT, &before, seen);
+    world.oracles.after_call(call, by, &answer, SENT, &before, seen);
     world.oracles.broken.clone()
 }
 
@@ -87,6 +92,32 @@ fn a_call_that_takes_what_no_swap_is_about_breaks_a_promise_whatever_its_tags_sa
     let id = stranger.map(|stranger| stranger.id.clone()).unwrap();
     let terminate = call("ec2", "TerminateInstances", &[("InstanceId.1", id.as_str())]);
     assert!(breaks(&mut world, &terminate).unwrap().contains("neither launched nor replaced"));
+}
+
+/// An answer has raised desired, and its group has launched one more.
+#[test]
+fn only_those_who_end_an_answer_take_its_extra_member() {
+    let mut world = world_with(GroupSpec { max: 2, ..GroupSpec::default() });
+    let raise = [("AutoScalingGroupName", "web"), ("DesiredCapacity", "2"), ("HonorCooldown", "false")];
+    let raise = call("autoscaling", "SetDesiredCapacity", &raise);
+    assert_eq!(breaks_by("InterruptionResponder Replace", &mut world, &raise), None);
+    world.fleet.group_acts("web", 0, SENT);
+    world.fleet.pass(SENT + SignedDuration::from_mins(5));
+    let extra = world.fleet.instances().keys().next_back().cloned().unwrap();
+    assert!(world.fleet.serving("web").contains(&extra.as_str()));
+    let parameters = [("InstanceId", extra.as_str()), ("ShouldDecrementDesiredCapacity", "true")];
+    let leaves = call("autoscaling", "TerminateInstanceInAutoScalingGroup", &parameters);
+    let ends = call("ec2", "TerminateInstances", &[("InstanceId.1", extra.as_str())]);
+    let cases = [
+        ("InterruptionResponder Release", &leaves, false),
+        ("Reconciler event", &leaves, false),
+        ("ClusterOptimizer RetireOld", &leaves, true),
+        ("Reconciler event", &ends, true),
+    ];
+    for (by, call, is_broken) in cases {
+        let told = breaks_by(by, &mut world.clone(), call).unwrap_or_default();
+        assert_eq!(told.contains("neither launched nor replaced"), is_broken, "{by}: {told}");
+    }
 }
 
 #[test]
