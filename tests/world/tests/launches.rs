@@ -14,6 +14,7 @@ use spot_world::campaign::{Selection, beside_calls, one_in_of};
 use spot_world::fault::Plan;
 use spot_world::fleet::{Ec2Instance, GroupSpec, InstanceSpec, PoolRefusal};
 use spot_world::history::Ended;
+use spot_world::oracles::StandingTags;
 use spot_world::scene::{Happening, Scene};
 
 /// The tags of a group, which it puts on its members.
@@ -24,7 +25,7 @@ fn tagged_group() -> Scene {
     Scene { group: GroupSpec { tags, ..GroupSpec::default() }, ..Scene::default() }
 }
 
-/// A person tags each instance that there is at the beginning.
+/// A person has tagged each instance that there is at the beginning.
 fn tagged(scene: Scene) -> Scene {
     let tags: Happening = |world| {
         let ids: Vec<String> = world.fleet.instances().keys().cloned().collect();
@@ -32,6 +33,7 @@ fn tagged(scene: Scene) -> Scene {
             world.fleet.tag_instance(&id, "cost-center", Some("7"));
             world.fleet.tag_instance(&id, "ManagedBy", Some("a-person"));
         }
+        world.oracles.tags = StandingTags::of(&world.fleet);
     };
     Scene { happenings: vec![(Duration::ZERO, tags)], ..scene }
 }

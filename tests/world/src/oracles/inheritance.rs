@@ -20,7 +20,8 @@ pub struct StandingTags(BTreeMap<(String, String, String), Timestamp>);
 
 impl StandingTags {
     /// Returns the tags of instances that have long borne them.
-    pub(super) fn of(fleet: &Fleet) -> Self {
+    #[must_use]
+    pub fn of(fleet: &Fleet) -> Self {
         Self(tags_of_instances(fleet).map(|tag| (tag, Timestamp::MIN)).collect())
     }
 
