@@ -377,9 +377,14 @@ fn an_old_instance_does_not_come_back_from_a_swap_that_is_under_way() {
 #[test]
 fn an_old_instance_comes_back_or_its_twin_serves_whatever_fails() {
     let asked_at: Timestamp = BEGIN + SignedDuration::from_secs(SWAP_IS_OVER.cast_signed());
-    let either = |ended: &Ended| match why_not_untouched(ended) {
-        Err(why) if holder(ended) == Some(old().as_str()) || alive(ended).len() != 1 => Err(why),
-        _ => Ok(()),
+    let either = |ended: &Ended| match (why_not_untouched(ended), &alive(ended)[..]) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), [twin])
+            if *twin != old() && holder(ended) == Some(*twin) && unhealthy_in(ended, twin).is_none() =>
+        {
+            Ok(())
+        }
+        (Err(why), _) => Err(why),
     };
     holds(Ok(faults_at(&asks_for_old(), (120, 3), &BTreeMap::new(), |call| call.at >= asked_at, either)));
 }
