@@ -193,6 +193,28 @@ fn a_launch_without_a_tag_of_what_it_replaces_breaks_a_promise() {
     assert_eq!(breaks(&mut world, &launch()), None, "the launch can't know of the tag yet");
 }
 
+/// The old instance is of another type than what is launched.
+#[test]
+fn a_launch_of_another_type_breaks_a_promise_unless_its_price_is_known_and_saves() {
+    virtual_time::begin();
+    let overrides = ["m5a.large", "m5.large"].map(str::to_owned).to_vec();
+    let group = GroupSpec { instance_type: "m5a.large".to_owned(), overrides, ..GroupSpec::default() };
+    let mut world = world_with(group);
+    let old = world.fleet.instances().get("i-00000000000000002").cloned().unwrap();
+    assert_eq!(old.instance_type, "m5a.large");
+    let told = breaks(&mut world.clone(), &launch()).unwrap();
+    assert!(told.contains("whose price was None"), "nobody has asked: {told}");
+    let mut risen = world.clone();
+    world.oracles.spot_prices.are_told();
+    assert_eq!(breaks(&mut world, &launch()), None);
+    risen.fleet.spot_prices_rise();
+    risen.passes();
+    virtual_time::skip(Duration::from_mins(1));
+    risen.oracles.spot_prices.are_told();
+    let told = breaks(&mut risen, &launch()).unwrap();
+    assert!(told.contains("whose price was Some(96000)"), "{told}");
+}
+
 #[test]
 fn a_desired_that_nobody_asked_for_breaks_a_promise_unless_a_resize_hides_our_one() {
     for (may_hold_ours, is_broken) in [(false, true), (true, false)] {
