@@ -59,18 +59,26 @@ fn a_newcomer_bears_the_tags_of_the_group_and_of_the_old_instance() {
 fn a_newcomer_bears_its_tags_whatever_befalls_its_launch() {
     let selection = Selection::of_environment().or_calls(&["Launch ec2:RunInstances"]);
     holds(one_in_of(2, &tagged(tagged_group()), 1, &selection));
+    holds(one_in_of(2, &tagged(lab(false)), 2, &selection));
+}
+
+/// A stand-alone instance with an address.
+fn lab(captures_image: bool) -> Scene {
+    let lab = Some(InstanceSpec { has_address: true, ..InstanceSpec::default() });
+    let input = [("capture_image".to_owned(), json!(captures_image))].into();
+    Scene { lab, input, ..Scene::default() }
 }
 
 #[test]
-fn a_twin_bears_the_tags_of_the_instance_and_its_volume_those_of_ours() {
+fn a_twin_bears_the_tags_of_the_instance_and_its_volume_those_of_the_old_one_s() {
     for captures_image in [false, true] {
-        let lab = Some(InstanceSpec { has_address: true, ..InstanceSpec::default() });
-        let input = [("capture_image".to_owned(), json!(captures_image))].into();
-        let twin = newcomer(&play_or_tell(&tagged(Scene { lab, input, ..Scene::default() }), Plan::none()));
+        let twin = newcomer(&play_or_tell(&tagged(lab(captures_image)), Plan::none()));
         for tag in [("Name", "lab"), ("cost-center", "7"), ("ManagedBy", "SpotOptimizer")] {
             assert!(has(&twin, tag), "{tag:?}: {twin:?}");
         }
-        assert!(twin.volume_tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer"), "{twin:?}");
+        for (key, value) in [("backup", "daily"), ("ManagedBy", "SpotOptimizer")] {
+            assert!(twin.volume_tags.get(key).is_some_and(|has| has == value), "{key}: {twin:?}");
+        }
     }
 }
 
