@@ -163,26 +163,36 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::acts::Act;
+    use crate::acts::{Act, LabAct};
 
-    /// Splits a command as a shell does.
+    /// Splits a command as a shell does: a word in quotes may have spaces.
     fn words(command: &str) -> Vec<String> {
-        let words = command.strip_prefix(COMMAND).unwrap().split_whitespace();
-        words.map(|word| word.trim_matches('\'').to_owned()).collect()
+        let (mut words, mut is_quoted) = (vec![String::new()], false);
+        for sign in command.strip_prefix(COMMAND).unwrap().trim_start().chars() {
+            match sign {
+                '\'' => is_quoted = !is_quoted,
+                ' ' if !is_quoted => words.push(String::new()),
+                _ => words.last_mut().unwrap().push(sign),
+            }
+        }
+        words
     }
 
     #[test]
     fn a_command_plays_the_history_that_it_was_printed_for() {
         let dies = Act::MemberDies(1);
+        let tags = Act::OwnerOfInstance(LabAct::TagsOld("spot-optimizer:enabled", "false"));
         let outage = Outage { from: 41, extent: Extent::Service, fault: Fault::Throttled, seconds: 300 };
         let plans = [
             Plan::none(),
             Plan::At([(3, Fault::Twice), (41, Fault::EffectLate(55))].into()),
             Plan::ActAt(41, dies),
+            Plan::ActAt(41, tags),
             Plan::Stopped(Stop { at: 60, redriven_after: None }),
             Plan::Stopped(Stop { at: 60, redriven_after: Some(100) }),
             Plan::Outage(outage),
             Plan::Random([(3, Strike::Fault(Fault::Stale(20))), (41, Strike::Act(dies))].into()),
+            Plan::Random([(3, Strike::Act(tags)), (41, Strike::Act(Act::TagsAreForged))].into()),
         ];
         let wakes = Wakes { copies: vec![7, 2000], sweeps: vec![180_013] };
         let scene = Scene { wakes, machine_timeout: Some(300), ..named("full-group").unwrap() };

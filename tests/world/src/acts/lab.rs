@@ -42,6 +42,29 @@ pub enum LabAct {
     AsksForOld,
 }
 
+/// The tag by which an owner orders the loop to convert what is theirs, and to keep it on Spot.
+const ENABLED_TAG: &str = "spot-optimizer:enabled";
+
+impl LabAct {
+    /// Every kind of act, with the tags that histories are played with.
+    pub const ALL: [Self; 14] = [
+        Self::StopsOld,
+        Self::StartsOld,
+        Self::TerminatesOld,
+        Self::GivesAddressToOld,
+        Self::MovesAddress,
+        Self::TakesOldOut,
+        Self::RegistersOldElsewhere,
+        Self::ProtectsOldFromTermination,
+        Self::ProtectsOldFromStop,
+        Self::OptsOldOut,
+        Self::TagsOld(ENABLED_TAG, "true"),
+        Self::TagsOld(ENABLED_TAG, "false"),
+        Self::UntagsOld(ENABLED_TAG),
+        Self::AsksForOld,
+    ];
+}
+
 impl World {
     /// The owner acts, and the ledger knows.
     pub(super) fn owner_of_instance_acts(&mut self, act: LabAct) {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Act, PROCESSES};
+use super::{Act, LabAct, PROCESSES};
 
 /// A text that names no act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,7 @@ impl FromStr for Act {
             "MemberIsAtRisk" => numbers.parse().ok().map(Self::MemberIsAtRisk),
             "CapacityIsShort" => numbers.parse().ok().map(Self::CapacityIsShort),
             "TargetTurnsUnhealthy" => numbers.parse().ok().map(Self::TargetTurnsUnhealthy),
+            "OwnerOfInstance" => numbers.parse().ok().map(Self::OwnerOfInstance),
             _ => without_number(text),
         };
         act.ok_or_else(|| UnknownAct(text.to_owned()))
@@ -53,21 +54,99 @@ fn without_number(text: &str) -> Option<Act> {
         Act::NewcomersPoolIsPoisoned,
         Act::GroupRebalances,
         Act::CapacityIsBack,
+        Act::SpotPricesRise,
+        Act::TagsAreForged,
         Act::TargetsTurnHealthy,
     ];
     acts.into_iter().find(|act| format!("{act:?}") == text)
 }
 
+impl FromStr for LabAct {
+    type Err = UnknownAct;
+
+    /// Parses one of [`LabAct::ALL`] as its `Debug` form writes it.
+    fn from_str(text: &str) -> Result<Self, UnknownAct> {
+        let act = Self::ALL.into_iter().find(|act| format!("{act:?}") == text);
+        act.ok_or_else(|| UnknownAct(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::iter::successors;
+
     use super::*;
 
+    /// Returns an act of the variant after this one. A new variant needs a place in this chain.
+    fn next(act: Act) -> Option<Act> {
+        Some(match act {
+            Act::PolicyScales(_) => Act::OwnerSetsDesired(3),
+            Act::OwnerSetsDesired(_) => Act::OwnerSetsMax(4),
+            Act::OwnerSetsMax(_) => Act::OwnerOptsOut,
+            Act::OwnerOptsOut => Act::OwnerProtects(1),
+            Act::OwnerProtects(_) => Act::OwnerDetaches(2),
+            Act::OwnerDetaches(_) => Act::OwnerSuspends("Launch"),
+            Act::OwnerSuspends(_) => Act::MemberDies(0),
+            Act::MemberDies(_) => Act::NewcomerDies,
+            Act::NewcomerDies => Act::NewcomersPoolIsPoisoned,
+            Act::NewcomersPoolIsPoisoned => Act::NewcomerIsInterrupted(2),
+            Act::NewcomerIsInterrupted(_) => Act::MemberIsInterrupted(1, 2),
+            Act::MemberIsInterrupted(..) => Act::MemberIsAtRisk(1),
+            Act::MemberIsAtRisk(_) => Act::GroupRebalances,
+            Act::GroupRebalances => Act::CapacityIsShort(2),
+            Act::CapacityIsShort(_) => Act::CapacityIsBack,
+            Act::CapacityIsBack => Act::SpotPricesRise,
+            Act::SpotPricesRise => Act::TagsAreForged,
+            Act::TagsAreForged => Act::TargetTurnsUnhealthy(1),
+            Act::TargetTurnsUnhealthy(_) => Act::TargetsTurnHealthy,
+            Act::TargetsTurnHealthy => Act::OwnerOfInstance(LabAct::StopsOld),
+            Act::OwnerOfInstance(_) => return None,
+        })
+    }
+
+    /// Returns an act of the variant after this one. A new variant needs a place in this chain.
+    fn next_of_instance(act: LabAct) -> Option<LabAct> {
+        let enabled = "spot-optimizer:enabled";
+        Some(match act {
+            LabAct::StopsOld => LabAct::StartsOld,
+            LabAct::StartsOld => LabAct::TerminatesOld,
+            LabAct::TerminatesOld => LabAct::GivesAddressToOld,
+            LabAct::GivesAddressToOld => LabAct::MovesAddress,
+            LabAct::MovesAddress => LabAct::TakesOldOut,
+            LabAct::TakesOldOut => LabAct::RegistersOldElsewhere,
+            LabAct::RegistersOldElsewhere => LabAct::ProtectsOldFromTermination,
+            LabAct::ProtectsOldFromTermination => LabAct::ProtectsOldFromStop,
+            LabAct::ProtectsOldFromStop => LabAct::OptsOldOut,
+            LabAct::OptsOldOut => LabAct::TagsOld(enabled, "false"),
+            LabAct::TagsOld(..) => LabAct::UntagsOld(enabled),
+            LabAct::UntagsOld(_) => LabAct::AsksForOld,
+            LabAct::AsksForOld => return None,
+        })
+    }
+
     #[test]
-    fn an_act_is_read_as_it_is_printed() {
+    fn an_act_of_each_variant_is_read_as_it_is_printed() {
+        let acts = successors(Some(Act::PolicyScales(-1)), |act| next(*act));
+        let of_instance = successors(Some(LabAct::StopsOld), |act| next_of_instance(*act));
+        for act in acts.chain(of_instance.map(Act::OwnerOfInstance)) {
+            assert_eq!(format!("{act:?}").parse(), Ok(act));
+        }
+    }
+
+    #[test]
+    fn an_act_with_a_number_is_read_as_it_is_printed() {
         for act in (0..2_000).map(Act::from) {
             assert_eq!(format!("{act:?}").parse(), Ok(act));
         }
-        for text in ["MemberDies", "MemberDies(x)", "OwnerSuspends(\"Sleep\")", "Throttled", ""] {
+    }
+
+    #[test]
+    fn a_text_that_names_no_act_is_refused() {
+        let wrong = ["MemberDies", "MemberDies(x)", "OwnerSuspends(\"Sleep\")", "Throttled", ""];
+        for text in wrong {
+            assert_eq!(text.parse::<Act>(), Err(UnknownAct(text.to_owned())));
+        }
+        for text in ["OwnerOfInstance", "OwnerOfInstance(TagsOld(\"a\", \"b\"))", "OwnerOfInstance(Sleeps)"] {
             assert_eq!(text.parse::<Act>(), Err(UnknownAct(text.to_owned())));
         }
     }
