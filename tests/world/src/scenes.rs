@@ -1,28 +1,33 @@
 //! The main scenes by name, so that a failure can be played again: `cargo run -p spot-world --example replay -- NAME`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::acts::Act;
 use crate::cluster::{BudgetSpec, ClusterSpec, WorkloadKind, WorkloadSpec};
 use crate::event_bridge::Wakes;
-use crate::fleet::{GroupSpec, LifecycleHook};
-use crate::scene::Scene;
+use crate::fleet::{AwsHabits, GroupSpec, InstanceSpec, LifecycleHook, PoolRefusal};
+use crate::scene::{Happening, Scene};
+use crate::world::World;
 
 /// The names of the scenes.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 17] = [
     "group",
     "full-group",
     "full-group-of-two",
     "group-at-its-max",
     "group-with-room",
     "group-with-hook",
+    "group-of-two-types",
     "launch-ahead",
     "node",
     "node-with-budget",
     "lab",
     "lab-image",
+    "lab-failing-image",
+    "lab-outliving-volume",
     "notice",
     "notice-with-room",
     "loop",
@@ -41,13 +46,16 @@ pub fn named(name: &str) -> Option<Scene> {
         "group-with-hook" => {
             of(GroupSpec { hooks: vec![LifecycleHook::at_termination(20)], ..GroupSpec::default() })
         }
+        "group-of-two-types" => of_two_types(),
         "launch-ahead" => of(GroupSpec { size: 4, max: 5, ..GroupSpec::default() }),
         "node" => of_nodes(2, ClusterSpec::default()),
         "node-with-budget" => of_nodes(1, tight_budget()),
         "lab" => Scene::of_instance(),
-        "lab-image" => {
-            let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-            Scene { input, ..Scene::of_instance() }
+        "lab-image" => with_image(AwsHabits::default()),
+        "lab-failing-image" => with_image(AwsHabits { images_fail: true, ..AwsHabits::default() }),
+        "lab-outliving-volume" => {
+            let instance = InstanceSpec { has_address: true, target_groups: 1, volume_outlives: true };
+            Scene { lab: Some(instance), ..Scene::default() }
         }
         "notice" => of_notice(2, true, 2),
         "notice-with-room" => of_notice(3, false, 1),
@@ -66,6 +74,28 @@ pub fn name_of(scene: &Scene) -> Option<&'static str> {
 
 fn of(group: GroupSpec) -> Scene {
     Scene { group, ..Scene::default() }
+}
+
+/// A group of m5a.large, which has no Spot capacity for its own type: it moves to m5.large.
+fn of_two_types() -> Scene {
+    let overrides = ["m5a.large", "m5.large"].map(str::to_owned).to_vec();
+    let group = GroupSpec { instance_type: "m5a.large".to_owned(), overrides, ..GroupSpec::default() };
+    let is_short: Happening = own_type_is_short;
+    Scene { happenings: vec![(Duration::ZERO, is_short)], ..of(group) }
+}
+
+fn own_type_is_short(world: &mut World) {
+    world.fleet.refuse_launches(PoolRefusal {
+        is_spot: Some(true),
+        zone: None,
+        ..PoolRefusal::insufficient_capacity("m5a.large", "any")
+    });
+}
+
+/// An instance whose twin starts from an image of its disks.
+fn with_image(habits: AwsHabits) -> Scene {
+    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
+    Scene { input, habits, ..Scene::of_instance() }
 }
 
 /// A group of so many nodes, with room for one more.

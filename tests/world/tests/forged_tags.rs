@@ -5,14 +5,10 @@
 
 mod holds;
 
-use std::collections::BTreeMap;
-
-use holds::{holds, play_or_tell};
-use serde_json::json;
+use holds::{holds, play_or_tell, scene};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all_that, is_full, sample};
 use spot_world::fault::{Fault, Plan, Stop, Strike};
-use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
@@ -32,13 +28,11 @@ const FAULTS: [Fault; 6] = [
 const MOMENTS: usize = 48;
 
 fn group() -> Scene {
-    let group = GroupSpec { size: 2, max: 2, ..GroupSpec::full_behind_load_balancer() };
-    Scene { group, ..Scene::default() }
+    scene("full-group-of-two")
 }
 
 fn instance() -> Scene {
-    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, ..Scene::of_instance() }
+    scene("lab-image")
 }
 
 /// What bears forged tags is as its owner has left it: two instances, in a LAB account with an image and a snapshot each.

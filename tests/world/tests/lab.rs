@@ -8,7 +8,7 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell};
+use holds::{first_call_by, holds, last_call, play_or_tell, scene};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::acts::Act;
@@ -25,8 +25,7 @@ use spot_world::world::World;
 
 /// An instance whose twin starts from an image of its disks.
 fn with_image() -> Scene {
-    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, ..Scene::of_instance() }
+    scene("lab-image")
 }
 
 fn output(ended: &Ended) -> &Value {

@@ -8,14 +8,14 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell};
+use holds::{first_call_by, holds, last_call, play_or_tell, scene};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::{Act, LabAct};
 use spot_world::campaign::{Findings, all, all_that, sample};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
+use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
@@ -28,14 +28,12 @@ const OLD_DRAINS: u64 = 230;
 /// The swap is over at this second.
 const SWAP_IS_OVER: u64 = 900;
 
-fn with_image(scene: Scene) -> Scene {
-    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, ..scene }
+fn with_image(of: Scene) -> Scene {
+    Scene { input: scene("lab-image").input, ..of }
 }
 
 fn with_outliving_volumes() -> Scene {
-    let lab = InstanceSpec { has_address: true, target_groups: 1, volume_outlives: true };
-    Scene { lab: Some(lab), ..Scene::default() }
+    scene("lab-outliving-volume")
 }
 
 /// Lets the owner act at these seconds.
@@ -129,8 +127,7 @@ fn faults_at(
 }
 
 fn whose_image_fails() -> Scene {
-    let habits = AwsHabits { images_fail: true, ..AwsHabits::default() };
-    with_image(Scene { habits, ..Scene::of_instance() })
+    scene("lab-failing-image")
 }
 
 #[test]
@@ -337,7 +334,7 @@ fn an_owner_may_act_beside_the_calls_of_a_swap() {
 #[test]
 fn an_owner_may_act_beside_the_calls_of_a_swap_that_terminates_the_old_instance() {
     let settings = BTreeMap::from([("lab_old_instance".to_owned(), json!("terminate"))]);
-    let scene = Scene { settings, ..with_image(Scene::of_instance()) };
+    let scene = Scene { settings, ..scene("lab-image") };
     let acts = [LabAct::StopsOld, LabAct::TerminatesOld, LabAct::ProtectsOldFromTermination];
     holds(Ok(beside_calls(&scene, (97, 5), &acts)));
 }

@@ -7,7 +7,7 @@ mod holds;
 
 use std::time::Duration;
 
-use holds::{holds, play_or_tell};
+use holds::{holds, play_or_tell, scene};
 use jiff::SignedDuration;
 use serde_json::Value;
 use spot_world::campaign::one_in;
@@ -20,7 +20,7 @@ use spot_world::virtual_time::now;
 use spot_world::world::World;
 
 fn four_on_demand() -> Scene {
-    Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
+    scene("launch-ahead")
 }
 
 #[test]

@@ -6,13 +6,13 @@ mod holds;
 
 use std::time::Duration;
 
-use holds::{holds, play_or_tell};
+use holds::{holds, play_or_tell, scene};
 use jiff::SignedDuration;
 use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Selection, beside_calls, one_in_of};
 use spot_world::fault::Plan;
-use spot_world::fleet::{Ec2Instance, GroupSpec, InstanceSpec, PoolRefusal};
+use spot_world::fleet::{Ec2Instance, GroupSpec, InstanceSpec};
 use spot_world::history::Ended;
 use spot_world::oracles::StandingTags;
 use spot_world::scene::{Happening, Scene};
@@ -82,40 +82,22 @@ fn a_twin_bears_the_tags_of_the_instance_and_its_volume_those_of_the_old_one_s()
     }
 }
 
-/// A group of m5a.large, which has no Spot capacity for its own type: it moves to m5.large.
-fn of_two_types(size: u32) -> Scene {
-    let group = GroupSpec {
-        size,
-        max: size + 1,
-        instance_type: "m5a.large".to_owned(),
-        overrides: ["m5a.large", "m5.large"].map(str::to_owned).to_vec(),
-        ..GroupSpec::default()
-    };
-    let is_short: Happening = |world| {
-        world.fleet.refuse_launches(PoolRefusal {
-            is_spot: Some(true),
-            zone: None,
-            ..PoolRefusal::insufficient_capacity("m5a.large", "any")
-        });
-    };
-    Scene { group, happenings: vec![(Duration::ZERO, is_short)], ..Scene::default() }
-}
-
 #[test]
 fn a_group_moves_to_the_type_that_has_capacity() {
-    let newcomer = newcomer(&play_or_tell(&of_two_types(1), Plan::none()));
+    let newcomer = newcomer(&play_or_tell(&scene("group-of-two-types"), Plan::none()));
     assert_eq!(newcomer.instance_type, "m5.large");
 }
 
 #[test]
 fn no_launch_goes_into_a_pool_whose_price_has_risen_before_it_was_asked() {
-    holds(beside_calls(&of_two_types(1), Act::SpotPricesRise, 1));
+    holds(beside_calls(&scene("group-of-two-types"), Act::SpotPricesRise, 1));
 }
 
 /// The prices are known when the run begins, and rise while it lasts.
 #[test]
 fn a_long_run_asks_for_prices_again() {
-    let mut scene = of_two_types(7);
+    let mut scene = scene("group-of-two-types");
+    (scene.group.size, scene.group.max) = (7, 8);
     (scene.group.has_target_group, scene.group.deregistration_delay) = (true, SignedDuration::from_mins(15));
     scene.acts = vec![(300, Act::SpotPricesRise)];
     scene.settings = [("poll_seconds".to_owned(), json!(30))].into();

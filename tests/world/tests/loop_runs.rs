@@ -6,7 +6,7 @@ mod holds;
 
 use std::collections::BTreeMap;
 
-use holds::{holds, play_or_tell};
+use holds::{holds, play_or_tell, scene};
 use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Selection, one_in_of};
@@ -15,23 +15,9 @@ use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
-fn tagged(name: &str) -> GroupSpec {
-    let tags = [("spot-optimizer:enabled".to_owned(), "true".to_owned())].into();
-    let overrides = ["m5.large", "m5a.large", "c5.large"].map(str::to_owned).to_vec();
-    GroupSpec { name: name.to_owned(), zones: 1, overrides, tags, ..GroupSpec::default() }
-}
-
 /// A tagged group and one without the tag. EC2 interrupts the first as often as it is on Spot.
 fn looped(interruptions: usize) -> Scene {
-    Scene {
-        group: tagged("web"),
-        other_groups: vec![GroupSpec { name: "worker".to_owned(), ..GroupSpec::default() }],
-        is_quiet: true,
-        once_on_spot: vec![Act::MemberIsInterrupted(0, 1); interruptions],
-        to_risk_manager: vec![vec![0, 1]],
-        watched_from: Some(20),
-        ..Scene::default()
-    }
+    Scene { once_on_spot: vec![Act::MemberIsInterrupted(0, 1); interruptions], ..scene("loop") }
 }
 
 /// Returns the types of the members of a group, with an asterisk for those on Spot.
@@ -78,9 +64,10 @@ fn a_group_whose_owner_takes_the_tag_back_is_left_alone() {
 
 #[test]
 fn no_more_runs_than_the_settings_allow_are_under_way_at_once() {
+    let worker = GroupSpec { name: "worker".to_owned(), ..looped(0).group };
     let scene = Scene {
         settings: [("max_groups_at_once".to_owned(), json!(1))].into(),
-        other_groups: vec![tagged("worker")],
+        other_groups: vec![worker],
         ..looped(0)
     };
     let ended = play_or_tell(&scene, Plan::none());

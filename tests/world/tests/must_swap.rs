@@ -7,8 +7,7 @@ mod holds;
 
 use std::collections::BTreeMap;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell};
-use serde_json::json;
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene};
 use spot_world::campaign::{all_that, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Extent, Fault, Outage, Plan};
@@ -42,7 +41,7 @@ const SECONDS: u32 = 5;
 
 /// A group at its MaxSize: its swap raises MaxSize, and detaches the old instance.
 fn full_group() -> Scene {
-    Scene { group: GroupSpec { size: 1, max: 1, ..GroupSpec::default() }, ..Scene::default() }
+    scene("group-at-its-max")
 }
 
 /// A group with a terminating hook: its swap has the group terminate the old instance.
@@ -54,13 +53,12 @@ fn hooked_group() -> Scene {
 
 /// A stand-alone instance with an Elastic IP, in a target group, whose twin starts from an image of its disks.
 fn instance() -> Scene {
-    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, ..Scene::of_instance() }
+    scene("lab-image")
 }
 
 /// A group of four, whose later newcomers are launched ahead of their turn.
 fn four() -> Scene {
-    Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
+    scene("launch-ahead")
 }
 
 /// Returns the calls of the history without a fault, with their numbers.

@@ -7,12 +7,11 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell};
+use holds::{first_call_by, holds, last_call, play_or_tell, scene};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
 use spot_world::chronicle::SentCall;
-use spot_world::cluster::{BudgetSpec, ClusterSpec, WorkloadKind, WorkloadSpec};
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
@@ -21,21 +20,14 @@ use spot_world::scene::{Happening, Scene};
 use spot_world::wire::Service;
 use spot_world::world::World;
 
-/// A group of so many nodes, with room for one more. No tag names their cluster: the request does.
-fn shop(size: u32, nodes: ClusterSpec) -> Scene {
-    let group = GroupSpec { size, max: size + 1, ..GroupSpec::default() };
-    Scene { group, nodes: Some(nodes), ..Scene::default() }
-}
-
+/// No tag names the cluster of the nodes: the request does.
 fn two_nodes() -> Scene {
-    shop(2, ClusterSpec::default())
+    scene("node")
 }
 
 /// A node that has all pods of two workloads. One has no budget, and of the other only one pod may be away.
 fn tight_budget() -> Scene {
-    let set = |name, replicas| WorkloadSpec::of(WorkloadKind::ReplicaSet, name, replicas);
-    let workloads = vec![set("web", 4), set("api", 2)];
-    shop(1, ClusterSpec { workloads, budgets: vec![BudgetSpec::of("web", 3)], ..ClusterSpec::default() })
+    scene("node-with-budget")
 }
 
 fn output(ended: &Ended) -> &Value {

@@ -4,25 +4,23 @@
 
 mod holds;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{holds, play_or_tell};
+use holds::{holds, play_or_tell, scene};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 
-/// A notice for the first of two Spot members.
-fn notice(max: u32, has_target_group: bool, deliveries: u8) -> Scene {
-    let tags = BTreeMap::from([("spot-optimizer:enabled".to_owned(), "true".to_owned())]);
-    let group = GroupSpec { size: 2, spot: 2, max, has_target_group, tags, ..GroupSpec::default() };
-    let acts = vec![(10, Act::MemberIsInterrupted(0, deliveries))];
-    Scene { group, is_quiet: true, acts, ..Scene::default() }
+/// A notice for the first of two Spot members, without a target group, delivered so often.
+fn notice(max: u32, deliveries: u8) -> Scene {
+    let mut scene = scene("notice");
+    (scene.group.max, scene.group.has_target_group) = (max, false);
+    scene.acts = vec![(10, Act::MemberIsInterrupted(0, deliveries))];
+    scene
 }
 
 fn output(ended: &Ended) -> &Value {
@@ -37,7 +35,7 @@ fn output(ended: &Ended) -> &Value {
 fn a_doomed_member_is_replaced_before_it_leaves() {
     for max in [2, 3] {
         for deliveries in [1, 2] {
-            let ended = play_or_tell(&notice(max, false, deliveries), Plan::none());
+            let ended = play_or_tell(&notice(max, deliveries), Plan::none());
             let output = output(&ended);
             assert_eq!(
                 (&output["outcome"], &output["served_at_least"]),
@@ -59,7 +57,7 @@ const SPREADS: Happening = |world| {
 /// AZRebalance launches before it terminates.
 #[test]
 fn a_replacement_that_the_group_has_launched_by_itself_is_waited_for() {
-    let mut scene = notice(3, false, 1);
+    let mut scene = scene("notice-with-room");
     scene.group.zones = 1;
     scene.happenings = vec![(Duration::from_secs(4), SPREADS)];
     scene.acts.insert(0, (8, Act::GroupRebalances));
@@ -71,10 +69,10 @@ fn a_replacement_that_the_group_has_launched_by_itself_is_waited_for() {
 
 #[test]
 fn a_notice_at_a_full_group_survives_faults_at_its_calls() {
-    holds(one_in(12, &notice(2, true, 2), &Fault::ALL, 1));
+    holds(one_in(12, &scene("notice"), &Fault::ALL, 1));
 }
 
 #[test]
 fn a_notice_at_a_group_with_room_survives_faults_at_its_calls() {
-    holds(one_in(12, &notice(3, false, 1), &Fault::ALL, 2));
+    holds(one_in(12, &scene("notice-with-room"), &Fault::ALL, 2));
 }

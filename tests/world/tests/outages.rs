@@ -5,10 +5,9 @@
 
 mod holds;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell};
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene};
 use spot_world::campaign::{all_that, outages};
 use spot_world::fault::{Extent, Fault, Outage, Plan};
-use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
@@ -20,8 +19,7 @@ const SHARE: usize = 211;
 
 /// A group that serves at its MaxSize, behind a load balancer: its swap raises MaxSize, too.
 fn full_group() -> Scene {
-    let group = GroupSpec::full_behind_load_balancer();
-    Scene { group, ..Scene::default() }
+    scene("full-group")
 }
 
 #[test]

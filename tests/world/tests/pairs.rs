@@ -2,10 +2,9 @@
 
 mod holds;
 
-use holds::holds;
+use holds::{holds, scene};
 use spot_world::acts::Act;
 use spot_world::campaign::pairs;
-use spot_world::cluster::ClusterSpec;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
 
@@ -16,8 +15,7 @@ fn a_group_of_one_survives_pairs_of_faults() {
 
 #[test]
 fn a_full_group_behind_a_load_balancer_survives_pairs_of_faults() {
-    let group = GroupSpec::full_behind_load_balancer();
-    holds(pairs(24, &Scene { group, ..Scene::default() }, 2));
+    holds(pairs(24, &scene("full-group"), 2));
 }
 
 #[test]
@@ -30,9 +28,7 @@ fn a_notice_survives_pairs_of_faults() {
 
 #[test]
 fn a_node_survives_pairs_of_faults() {
-    let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
-    let nodes = Some(ClusterSpec::default());
-    holds(pairs(12, &Scene { group, nodes, ..Scene::default() }, 4));
+    holds(pairs(12, &scene("node"), 4));
 }
 
 #[test]

@@ -7,11 +7,10 @@ mod holds;
 
 use std::time::Duration;
 
-use holds::play_or_tell;
+use holds::{play_or_tell, scene};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::chronicle::SentCall;
-use spot_world::cluster::ClusterSpec;
 use spot_world::fault::Plan;
 use spot_world::fleet::{AutoScalingGroup, GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
@@ -249,14 +248,8 @@ fn an_input_or_a_setting_that_can_t_be_meant_is_refused_by_name() {
 
 #[test]
 fn a_dry_run_plans_and_changes_nothing_at_all() {
-    let nodes = Scene {
-        group: GroupSpec { size: 2, max: 3, ..GroupSpec::default() },
-        nodes: Some(ClusterSpec::default()),
-        ..Scene::default()
-    };
-    let image = Scene { input: [("capture_image".to_owned(), json!(true))].into(), ..Scene::of_instance() };
-    let full = Scene { group: GroupSpec::full_behind_load_balancer(), ..Scene::default() };
-    for mut scene in [full, nodes, Scene::of_instance(), image] {
+    for name in ["full-group", "node", "lab", "lab-image"] {
+        let mut scene = scene(name);
         scene.input.insert("dry_run".to_owned(), json!(true));
         let ended = play_or_tell(&scene, Plan::none());
         let outcome = &ended.executions["by-hand"];

@@ -4,11 +4,9 @@
 
 mod holds;
 
-use holds::{holds, play_or_tell, seconds_of_swap};
+use holds::{holds, play_or_tell, scene, seconds_of_swap};
 use spot_world::campaign::{all, sample};
-use spot_world::cluster::ClusterSpec;
 use spot_world::fault::{Plan, Stop};
-use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 
@@ -29,20 +27,17 @@ fn survives_stops(scene: &Scene, step: usize, seed: u64) {
 
 #[test]
 fn a_swap_of_a_group_survives_a_stop_and_a_redrive() {
-    let group = GroupSpec { size: 2, max: 2, ..GroupSpec::full_behind_load_balancer() };
-    survives_stops(&Scene { group, ..Scene::default() }, 101, 1);
+    survives_stops(&scene("full-group-of-two"), 101, 1);
 }
 
 #[test]
 fn a_swap_through_a_hook_survives_a_stop_and_a_redrive() {
-    let group = GroupSpec { hooks: vec![LifecycleHook::at_termination(20)], ..GroupSpec::default() };
-    survives_stops(&Scene { group, ..Scene::default() }, 101, 2);
+    survives_stops(&scene("group-with-hook"), 101, 2);
 }
 
 #[test]
 fn a_swap_of_a_node_survives_a_stop_and_a_redrive() {
-    let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
-    survives_stops(&Scene { group, nodes: Some(ClusterSpec::default()), ..Scene::default() }, 201, 3);
+    survives_stops(&scene("node"), 201, 3);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod holds;
 
 use std::collections::BTreeMap;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, seconds_of_swap};
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene, seconds_of_swap};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::campaign::{Case, each_that, sample};
@@ -20,7 +20,6 @@ use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
-use spot_world::scenes::named;
 use spot_world::virtual_time::BEGIN;
 
 const HOUR: u64 = 3600;
@@ -29,10 +28,6 @@ const PATIENT: u32 = 7_200;
 /// The faults of a call whose step works on for seconds.
 const LASTING: [Fault; 5] =
     [Fault::RequestLost, Fault::AnswerLate, Fault::EffectLate(15), Fault::EffectLate(55), Fault::Zombie(20)];
-
-fn scene(name: &str) -> Scene {
-    named(name).unwrap_or_else(|| panic!("{name} is no scene"))
-}
 
 fn with_setting(scene: Scene, name: &str, value: u32) -> Scene {
     let settings: BTreeMap<String, Value> = [(name.to_owned(), json!(value))].into();

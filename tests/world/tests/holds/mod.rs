@@ -9,6 +9,7 @@ use spot_world::campaign::Findings;
 use spot_world::fault::Plan;
 use spot_world::history::{Broken, Ended, play};
 use spot_world::scene::Scene;
+use spot_world::scenes::named;
 use spot_world::virtual_time::BEGIN;
 
 /// Fails with each broken promise, and tells its history.
@@ -22,6 +23,12 @@ pub(crate) fn holds(findings: Result<Findings, Broken>) {
     let is_selected = env::var_os("CAMPAIGN_CALLS").is_some() || env::var_os("CAMPAIGN_FAULTS").is_some();
     assert!(findings.histories > 0 || is_selected, "nothing was played");
     assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
+}
+
+/// Returns the scene of this name, by which a failure tells how to play it again.
+#[must_use]
+pub(crate) fn scene(name: &str) -> Scene {
+    named(name).unwrap_or_else(|| panic!("{name} is no scene"))
 }
 
 /// Plays a history in which every promise holds.
