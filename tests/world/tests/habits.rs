@@ -3,14 +3,16 @@
 
 #![allow(clippy::panic)]
 
+mod holds;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use holds::play_or_tell;
 use jiff::SignedDuration;
-use serde_json::json;
 use spot_world::acts::Act;
-use spot_world::campaign::all_that;
+use spot_world::campaign::{all_that, spread};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook};
@@ -27,24 +29,17 @@ const FEW: usize = 6;
 
 /// A full group of one behind a load balancer: MaxSize is raised, and the old member drains.
 fn scene(habits: AwsHabits) -> Scene {
-    let group = GroupSpec::full_behind_load_balancer();
-    Scene { group, habits, ..Scene::default() }
+    Scene { habits, ..holds::scene("full-group") }
 }
 
 /// An instance whose twin starts from an image of its disks.
 fn with_image(habits: AwsHabits) -> Scene {
-    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, habits, ..Scene::of_instance() }
-}
-
-/// Plays a history in which every promise holds.
-fn played(scene: &Scene, plan: Plan) -> Ended {
-    play(scene, plan, SEED).unwrap_or_else(|broken| panic!("{broken}"))
+    Scene { habits, ..holds::scene("lab-image") }
 }
 
 /// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns.
 fn holds(scene: &Scene, action: &str) {
-    assert_swaps(&played(scene, Plan::none()));
+    assert_swaps(&play_or_tell(scene, Plan::none()));
     sampled(scene, action, SAMPLE, "");
 }
 
@@ -59,24 +54,20 @@ fn says(ended: &Ended, words: &str) -> bool {
 /// The promises hold, and the chronicle of one history at least has these words. Half of the sample are faults at calls of this
 /// action, half are faults at others, both spread evenly.
 fn sampled(scene: &Scene, action: &str, sample: usize, words: &str) {
-    let ended = played(scene, Plan::none());
+    let ended = play_or_tell(scene, Plan::none());
     let calls = &ended.world.chronicle.calls;
     assert!(calls.iter().any(|call| call.action == action), "nothing of it asks for {action}");
     let told = AtomicUsize::new(usize::from(says(&ended, words)));
     let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(sample);
     let concerned = plans(scene, calls, |call| call.action == action);
     let others = plans(scene, calls, |call| call.action != action);
-    let sample = [spread(&concerned, histories / 2), spread(&others, histories / 2)].concat();
+    let (half, mut random) = ((histories / 2).max(1), fastrand::Rng::with_seed(SEED));
+    let sample = [&concerned, &others].map(|plans| spread(plans, half, &mut random)).concat();
     let findings = all_that(scene, &sample, |ended| {
         told.fetch_add(usize::from(says(ended, words)), Ordering::Relaxed);
         Ok(())
     });
-    for failure in &findings.failures {
-        eprintln!("{failure}");
-    }
-    let broken: Vec<String> =
-        findings.failures.iter().map(|it| format!("{:?}: {}", it.plan, it.broken.promise)).collect();
-    assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
+    holds::holds(Ok(findings));
     assert!(told.into_inner() > 0, "no history has {words:?}");
 }
 
@@ -94,11 +85,6 @@ fn plans(scene: &Scene, calls: &[SentCall], is_meant: impl Fn(&SentCall) -> bool
 fn is_known_to_break(scene: &Scene, call: &SentCall, fault: Fault) -> bool {
     let is_termination = call.action == "TerminateInstanceInAutoScalingGroup";
     scene.habits.second_terminate_counts_again && is_termination && fault == Fault::Twice
-}
-
-/// Returns so many of the plans, or all if they are fewer.
-fn spread(plans: &[(Plan, u64)], most: usize) -> Vec<(Plan, u64)> {
-    plans.iter().step_by(plans.len().div_ceil(most.max(1)).max(1)).cloned().collect()
 }
 
 #[test]
@@ -130,7 +116,7 @@ fn a_detached_instance_may_keep_the_tag_of_its_group() {
 #[test]
 fn an_instance_that_dies_while_detaching_may_keep_the_tag_of_its_group() {
     let scene = scene(AwsHabits { dead_detaching_keeps_group_tag: true, ..AwsHabits::default() });
-    let calls = played(&scene, Plan::none()).world.chronicle.calls;
+    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
     let detach = calls.iter().rposition(|call| call.action == "DetachInstances").expect("the old one leaves");
     let plans = (detach + 1..calls.len())
         .flat_map(|call| [0, 1].map(|which| Plan::ActAt(call, Act::MemberDies(which))));
@@ -153,9 +139,9 @@ fn a_max_size_may_have_to_cover_the_members_that_leave() {
 #[test]
 fn a_way_back_asks_again_where_max_size_has_to_cover_the_newcomer() {
     let scene = scene(AwsHabits { max_covers_leaving: true, ..AwsHabits::default() });
-    let calls = played(&scene, Plan::none()).world.chronicle.calls;
+    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
     let retires = calls.iter().position(|call| call.by.ends_with("RetireOld")).expect("the old one retires");
-    let ended = played(&scene, Plan::ActAt(retires, Act::OwnerProtects(0)));
+    let ended = play_or_tell(&scene, Plan::ActAt(retires, Act::OwnerProtects(0)));
     let is_refused = ended.world.chronicle.to_string().contains("must not be less than");
     assert!(is_refused, "AWS refused nothing: {}", ended.world.chronicle);
     let end = &ended.executions["by-hand"];
@@ -173,7 +159,7 @@ fn every_page_may_have_one_item() {
 fn descriptions_may_show_the_new_capacity_before_the_member_leaves() {
     let late = AwsHabits { leaving_shows_after: SignedDuration::from_secs(10), ..AwsHabits::default() };
     let scene = scene(late);
-    assert_swaps(&played(&scene, Plan::none()));
+    assert_swaps(&play_or_tell(&scene, Plan::none()));
     sampled(&scene, "DetachInstances", FEW, "");
 }
 
@@ -214,7 +200,7 @@ fn auto_scaling_may_announce_no_launch_for_an_attached_instance() {
         ..Scene::default()
     };
     let looks = |announces| {
-        let world = played(&scene(announces), Plan::none()).world;
+        let world = play_or_tell(&scene(announces), Plan::none()).world;
         assert!(world.is_settled_on_spot(), "{}", world.chronicle);
         world.chronicle.calls.iter().filter(|call| call.by.starts_with("GroupWatcher")).count()
     };
@@ -239,7 +225,7 @@ fn auto_scaling_may_refuse_to_terminate_a_member_that_is_interrupted() {
 #[test]
 fn a_pending_image_may_not_name_its_source() {
     let scene = with_image(AwsHabits { pending_image_names_source: false, ..AwsHabits::default() });
-    let ended = played(&scene, Plan::none());
+    let ended = play_or_tell(&scene, Plan::none());
     assert_swaps(&ended);
     assert!(says(&ended, "InvalidAMIName.Duplicate"), "{}", ended.world.chronicle);
     sampled(&scene, "CreateImage", FEW, "");
@@ -248,7 +234,7 @@ fn a_pending_image_may_not_name_its_source() {
 #[test]
 fn a_pending_image_may_name_its_snapshots() {
     let scene = with_image(AwsHabits { pending_image_names_snapshots: true, ..AwsHabits::default() });
-    assert_swaps(&played(&scene, Plan::none()));
+    assert_swaps(&play_or_tell(&scene, Plan::none()));
     sampled(&scene, "CreateImage", FEW, "");
 }
 
@@ -259,9 +245,9 @@ fn a_pending_image_may_be_deregistered_or_not_and_goes_with_its_snapshot() {
         let images_after = SignedDuration::from_mins(30);
         let habits = AwsHabits { pending_image_deregisters, images_after, ..AwsHabits::default() };
         let scene = with_image(habits);
-        let calls = played(&scene, Plan::none()).world.chronicle.calls;
+        let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
         let asks = calls.iter().position(|call| call.action == "CreateImage").expect("it makes an image");
-        let ended = played(&scene, Plan::At([(asks, Fault::StoppedAfter)].into()));
+        let ended = play_or_tell(&scene, Plan::At([(asks, Fault::StoppedAfter)].into()));
         let own = ended.world.fleet.own_images();
         assert!(own.images.is_empty() && own.snapshots.is_empty(), "{}", ended.world.chronicle);
         let is_refused = says(&ended, "InvalidAMIID.Unavailable");
@@ -275,7 +261,7 @@ fn a_snapshot_may_be_in_use_after_its_image_is_deregistered() {
     for seconds in [10, 300] {
         let snapshot_in_use_after = SignedDuration::from_secs(seconds);
         let scene = with_image(AwsHabits { snapshot_in_use_after, ..AwsHabits::default() });
-        let ended = played(&scene, Plan::none());
+        let ended = play_or_tell(&scene, Plan::none());
         if seconds == 10 {
             assert_swaps(&ended);
         }
@@ -290,7 +276,7 @@ fn target_groups_may_not_know_a_newcomer_yet() {
     let targets_known_after = SignedDuration::from_secs(240);
     let habits = AwsHabits { targets_known_after, ..AwsHabits::default() };
     let scene = Scene { habits, ..Scene::of_instance() };
-    let ended = played(&scene, Plan::none());
+    let ended = play_or_tell(&scene, Plan::none());
     assert_swaps(&ended);
     assert!(says(&ended, "InvalidTarget"), "{}", ended.world.chronicle);
     sampled(&scene, "DescribeTargetHealth", FEW, "");
@@ -306,7 +292,7 @@ fn limited(payload_bytes: usize, data_limit: DataLimit) -> Scene {
 /// Returns a size that the largest payload of the swap exceeds by 32 bytes at most.
 fn too_few_bytes() -> usize {
     let fits = |bytes| {
-        let ended = played(&limited(bytes, DataLimit::Terminal), Plan::none());
+        let ended = play_or_tell(&limited(bytes, DataLimit::Terminal), Plan::none());
         matches!(ended.executions["by-hand"], Outcome::Succeeded(_))
     };
     let (mut too_few, mut enough) = (1_024, 32_768);
@@ -337,7 +323,7 @@ fn a_payload_may_grow_too_large_in_a_swap_whether_a_wildcard_catches_that_or_not
     for data_limit in [DataLimit::Terminal, DataLimit::Caught] {
         let mut attached = 0;
         for bytes in [too_few, too_few - 60, too_few - 120, too_few - 240] {
-            let ended = played(&limited(bytes, data_limit), Plan::none());
+            let ended = play_or_tell(&limited(bytes, data_limit), Plan::none());
             let (calls, chronicle) = (&ended.world.chronicle.calls, &ended.world.chronicle);
             let end = &ended.executions["by-hand"];
             assert!(!has_swapped(end), "nothing is too large for {bytes} bytes:\n{chronicle}");

@@ -8,9 +8,9 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell, scene};
+use holds::{first_call_by, holds, last_call, output, play_or_tell, scene};
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
 use spot_world::chronicle::SentCall;
@@ -26,13 +26,6 @@ use spot_world::world::World;
 /// An instance whose twin starts from an image of its disks.
 fn with_image() -> Scene {
     scene("lab-image")
-}
-
-fn output(ended: &Ended) -> &Value {
-    match &ended.executions["by-hand"] {
-        Outcome::Succeeded(output) => output,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn state(ended: &Ended, id: &str) -> Ec2State {

@@ -8,7 +8,7 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell, scene};
+use holds::{first_call_by, holds, last_call, output, output_of, play_or_tell, scene};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::{Act, LabAct};
@@ -17,7 +17,6 @@ use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
-use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
 
@@ -42,15 +41,8 @@ fn acts(scene: Scene, acts: &[(u64, LabAct)]) -> Ended {
     play_or_tell(&Scene { acts, ..scene }, Plan::none())
 }
 
-fn output<'a>(ended: &'a Ended, execution: &str) -> &'a Value {
-    match &ended.executions[execution] {
-        Outcome::Succeeded(output) => output,
-        other => panic!("{execution}: {other:?}"),
-    }
-}
-
 fn assert_ends(ended: &Ended, execution: &str, outcome: &str, reason: &Value) {
-    let output = output(ended, execution);
+    let output = output_of(ended, execution);
     assert_eq!((&output["outcome"], &output["reason"]), (&json!(outcome), reason), "{output}");
 }
 
@@ -266,7 +258,7 @@ fn an_address_that_its_owner_gives_back_to_the_old_instance_has_the_swap_undone(
 fn an_address_that_its_owner_gives_to_another_instance_stays_there() {
     for (at, outcome) in [(TWIN_BOOTS, "ROLLED_BACK"), (OLD_DRAINS, "SWAPPED")] {
         let ended = acts(Scene::of_instance(), &[(at, LabAct::MovesAddress)]);
-        assert_eq!(output(&ended, "by-hand")["outcome"], json!(outcome));
+        assert_eq!(output(&ended)["outcome"], json!(outcome));
         let serving = alive(&ended);
         assert!(serving.len() == 1 && !serving.contains(&holder(&ended).unwrap_or_default()), "{serving:?}");
         assert_eq!(unhealthy_in(&ended, serving[0]), None);

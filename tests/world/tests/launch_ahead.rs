@@ -7,9 +7,8 @@ mod holds;
 
 use std::time::Duration;
 
-use holds::{holds, play_or_tell, scene};
+use holds::{holds, output as report, play_or_tell, scene};
 use jiff::SignedDuration;
-use serde_json::Value;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{GroupSpec, PoolRefusal, ScheduledScaling, TemplateVersion};
@@ -70,11 +69,6 @@ fn two_of_two_types(refused: Happening) -> Ended {
     let group = GroupSpec { size: 2, max: 3, overrides, ..GroupSpec::default() };
     let scene = Scene { group, happenings: vec![(Duration::ZERO, refused)], ..Scene::default() };
     play_or_tell(&scene, Plan::none())
-}
-
-fn report(ended: &Ended) -> &Value {
-    let Outcome::Succeeded(report) = &ended.executions["by-hand"] else { panic!("{:?}", ended.executions) };
-    report
 }
 
 fn launches(ended: &Ended) -> usize {

@@ -7,13 +7,12 @@ mod holds;
 
 use std::collections::BTreeMap;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene};
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, outcome_of, play_or_tell, scene};
 use spot_world::campaign::{all_that, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Extent, Fault, Outage, Plan};
 use spot_world::fleet::{Ec2State, GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
-use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 use spot_world::wire::Service;
@@ -108,17 +107,10 @@ fn each_has_swapped(
     })));
 }
 
-fn output(ended: &Ended) -> Result<&serde_json::Value, String> {
-    match &ended.executions["by-hand"] {
-        Outcome::Succeeded(output) => Ok(output),
-        other => Err(format!("{other:?}")),
-    }
-}
-
 /// So many members were swapped, as many Spot instances are alive, and no journal is left. The newcomers' pools are known,
 /// unless each try to keep them failed: no run waits for that.
 fn has_swapped(members: usize, ended: &Ended) -> Result<(), String> {
-    let output = output(ended)?;
+    let output = outcome_of(ended, "by-hand")?;
     let swapped = output["swapped"].as_array().map_or(0, Vec::len);
     let spot = ended.world.fleet.instances().values().filter(|it| it.is_spot() && it.state.is_alive());
     let rows = |name: &str| ended.world.tables.items(SWAPS).filter(|row| row.contains_key(name)).count();
@@ -144,7 +136,7 @@ fn four_have_swapped(ended: &Ended) -> Result<(), String> {
 
 /// The twin alone runs, has the address, is healthy in the target group, and leaves neither image nor journal.
 fn instance_has_swapped(ended: &Ended) -> Result<(), String> {
-    let (output, fleet) = (output(ended)?, &ended.world.fleet);
+    let (output, fleet) = (outcome_of(ended, "by-hand")?, &ended.world.fleet);
     let running: Vec<_> = fleet.instances().values().filter(|it| it.state == Ec2State::Running).collect();
     let [twin] = running[..] else { return Err(format!("{running:?}: {output}")) };
     let holders = fleet.addresses().values().map(|address| address.instance_id.as_deref());

@@ -7,14 +7,13 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, play_or_tell, scene};
-use serde_json::{Value, json};
+use holds::{first_call_by, holds, last_call, output, play_or_tell, scene};
+use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{GroupSpec, LifecycleHook};
-use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 use spot_world::wire::Service;
@@ -28,13 +27,6 @@ fn two_nodes() -> Scene {
 /// A node that has all pods of two workloads. One has no budget, and of the other only one pod may be away.
 fn tight_budget() -> Scene {
     scene("node-with-budget")
-}
-
-fn output(ended: &Ended) -> &Value {
-    match &ended.executions["by-hand"] {
-        Outcome::Succeeded(output) => output,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

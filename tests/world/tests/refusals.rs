@@ -7,7 +7,8 @@ mod holds;
 
 use std::time::Duration;
 
-use holds::{play_or_tell, scene};
+use holds::{play_or_tell, poison, put, scene};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::chronicle::SentCall;
@@ -15,14 +16,10 @@ use spot_world::fault::Plan;
 use spot_world::fleet::{AutoScalingGroup, GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
-use spot_world::oracles::POOL_RISK;
-use spot_world::scene::{Happening, LAB_ACCOUNT, Scene};
-use spot_world::virtual_time::now;
+use spot_world::scene::{ACCOUNTS, Happening, LAB_ACCOUNT, LAB_ROLE, Scene};
 use spot_world::wire::Service;
 use spot_world::world::World;
 
-const ACCOUNTS: &str = "spot-optimizer-accounts";
-const LAB_ROLE: &str = "arn:aws:iam::210987654321:role/spot-optimizer";
 /// The pool of the first instance, in a group and alone.
 const POOL: &str = "us-east-1#use1-az1#m5.large";
 
@@ -60,22 +57,6 @@ fn tag_instance(world: &mut World, key: &str, value: &str) {
 fn protect_from_termination(world: &mut World) {
     let id = first(world);
     world.fleet.protect_from_termination(&id, true);
-}
-
-fn put(world: &mut World, table: &str, row: &Value) {
-    world.tables.put(table, row).unwrap_or_else(|error| panic!("{error:?}"));
-}
-
-fn poison(world: &mut World) {
-    let number = |hours: i64| {
-        let at = now() + jiff::SignedDuration::from_hours(hours);
-        json!({"N": at.as_second().to_string()})
-    };
-    let row = json!({
-        "pool": {"S": POOL}, "is_poisoned": {"BOOL": true}, "cause": {"S": "interruption"},
-        "poisoned_at": number(-1), "poison_expires_at": number(24), "interruptions": {"N": "1"},
-    });
-    put(world, POOL_RISK, &row);
 }
 
 fn nobody_hears_of_interruptions(world: &mut World) {
@@ -201,7 +182,7 @@ fn a_member_that_must_stay_is_left_alone_by_name() {
 fn a_pool_that_is_not_clear_or_not_cheaper_is_launched_into_by_nobody() {
     let refusals = || {
         [
-            named(&["POOL_POISONED"], poison),
+            named(&["POOL_POISONED"], |it| poison(it, &[POOL], SignedDuration::from_hours(1))),
             named(&["GATE_BLIND"], nobody_hears_of_interruptions),
             named(&["NOT_CHEAPER"], spot_prices_rise),
         ]

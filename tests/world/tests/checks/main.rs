@@ -8,9 +8,9 @@ mod hooks;
 
 use std::time::Duration;
 
-use holds::holds;
+use holds::{holds, poison, put};
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Selection, all, selected};
 use spot_world::chronicle::SentCall;
@@ -90,24 +90,6 @@ fn newcomer(world: &World) -> Option<String> {
     newcomer.map(|instance| instance.id.clone())
 }
 
-fn put(world: &mut World, table: &str, row: &Value) {
-    world.tables.put(table, row).unwrap_or_else(|error| panic!("{error:?}"));
-}
-
-/// Poisons the pools for a day, as the risk manager does.
-fn poison(world: &mut World, since: SignedDuration) {
-    let (at, until) = (now() - since, now() + SignedDuration::from_hours(24));
-    for pool in POOLS {
-        let number = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
-        let row = json!({
-            "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "cause": {"S": "INTERRUPTION"},
-            "poisoned_at": number(at), "poison_expires_at": number(until), "interruptions": {"N": "1"},
-        });
-        put(world, POOL_RISK, &row);
-        world.oracles.is_poisoned(pool, at);
-    }
-}
-
 /// Writes a row that says that a swap of the group has raised its MaxSize. The execution that it names is another group's.
 fn forge_a_row(world: &mut World) {
     let input = json!({"asg_name": "other"});
@@ -159,7 +141,8 @@ fn every_kind_of_group_is_on_spot_in_the_end() {
 
 #[test]
 fn a_poisoned_pool_is_not_launched_into() {
-    let scene = from_the_beginning(Scene::default(), |world| poison(world, SignedDuration::from_mins(5)));
+    let scene =
+        from_the_beginning(Scene::default(), |world| poison(world, &POOLS, SignedDuration::from_mins(5)));
     launches_nothing(&without_a_fault(&scene));
 }
 
@@ -290,12 +273,16 @@ fn a_newcomer_that_ec2_takes_back_replaces_nobody() {
 
 #[test]
 fn a_newcomer_in_a_pool_that_is_poisoned_meanwhile_replaces_nobody() {
-    holds_at_each(&GroupSpec::default(), (10..180).step_by(10), |world| poison(world, SignedDuration::ZERO));
+    holds_at_each(&GroupSpec::default(), (10..180).step_by(10), |world| {
+        poison(world, &POOLS, SignedDuration::ZERO);
+    });
 }
 
 #[test]
 fn an_old_instance_that_comes_back_is_healthy_before_the_newcomer_leaves() {
-    holds_at_each(&with_a_slow_drain(), (10..400).step_by(30), |world| poison(world, SignedDuration::ZERO));
+    holds_at_each(&with_a_slow_drain(), (10..400).step_by(30), |world| {
+        poison(world, &POOLS, SignedDuration::ZERO);
+    });
 }
 
 #[test]

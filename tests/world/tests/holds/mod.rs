@@ -5,12 +5,17 @@
 use std::env;
 use std::ops::RangeInclusive;
 
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 use spot_world::campaign::Findings;
 use spot_world::fault::Plan;
 use spot_world::history::{Broken, Ended, play};
+use spot_world::machine::Outcome;
+use spot_world::oracles::POOL_RISK;
 use spot_world::scene::Scene;
 use spot_world::scenes::named;
-use spot_world::virtual_time::BEGIN;
+use spot_world::virtual_time::{BEGIN, now};
+use spot_world::world::World;
 
 /// Fails with each broken promise, and tells its history.
 pub(crate) fn holds(findings: Result<Findings, Broken>) {
@@ -35,6 +40,45 @@ pub(crate) fn scene(name: &str) -> Scene {
 #[must_use]
 pub(crate) fn play_or_tell(scene: &Scene, plan: Plan) -> Ended {
     play(scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// Returns the output of the execution by this name, or how else it has ended.
+pub(crate) fn outcome_of<'a>(ended: &'a Ended, execution: &str) -> Result<&'a Value, String> {
+    match &ended.executions[execution] {
+        Outcome::Succeeded(output) => Ok(output),
+        other => Err(format!("{execution}: {other:?}")),
+    }
+}
+
+/// Returns the output of the execution by this name, which has succeeded.
+#[must_use]
+pub(crate) fn output_of<'a>(ended: &'a Ended, execution: &str) -> &'a Value {
+    outcome_of(ended, execution).unwrap_or_else(|other| panic!("{other}"))
+}
+
+/// Returns the output of the execution that a user has started, which has succeeded.
+#[must_use]
+pub(crate) fn output(ended: &Ended) -> &Value {
+    output_of(ended, "by-hand")
+}
+
+/// Puts a row into a table that takes it.
+pub(crate) fn put(world: &mut World, table: &str, row: &Value) {
+    world.tables.put(table, row).unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+/// Poisons the pools since so long ago and for another day, as the risk manager does.
+pub(crate) fn poison(world: &mut World, pools: &[&str], since: SignedDuration) {
+    let (at, until) = (now() - since, now() + SignedDuration::from_hours(24));
+    for pool in pools {
+        let number = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
+        let row = json!({
+            "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "cause": {"S": "interruption"},
+            "poisoned_at": number(at), "poison_expires_at": number(until), "interruptions": {"N": "1"},
+        });
+        put(world, POOL_RISK, &row);
+        world.oracles.is_poisoned(pool, at);
+    }
 }
 
 /// Returns the seconds of the history without a fault until the last call of its execution. The reconciler's sweeps go on.
