@@ -30,7 +30,7 @@ pub struct Failure {
     pub plan: Plan,
     /// The seed.
     pub seed: u64,
-    /// The command that plays it again, if its scene has a name.
+    /// The command that plays it again, if its scene has a name, or varies one.
     pub replay: Option<String>,
     /// The promise, and what happened.
     pub broken: Broken,

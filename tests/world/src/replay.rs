@@ -3,6 +3,7 @@
 //! | word | what |
 //! |---|---|
 //! | `full-group` | the scene by its name: `group`, unless given |
+//! | `size=3`, `max_covers_leaving=1` | after the scene: a number that random histories draw, and that the scene has otherwise |
 //! | `7` | the seed: 1, unless given |
 //! | `41=EffectLate(55)` | the call 41 suffers this fault |
 //! | `41=MemberDies(0)` | this act takes place as the call 41 is sent |
@@ -18,6 +19,10 @@ use crate::event_bridge::Wakes;
 use crate::fault::{Extent, Fault, Outage, Plan, Stop, Strike};
 use crate::scene::Scene;
 use crate::scenes::{name_of, named};
+
+mod variations;
+
+use variations::{is_number, variation_of, vary};
 
 const COMMAND: &str = "cargo run --locked -p spot-world --example replay --";
 
@@ -37,12 +42,14 @@ pub struct Replay {
 #[error("{0}: expected a scene, a seed, or CALL=FAULT such as 41=EffectLate(55)")]
 pub struct UnknownWord(String);
 
-/// Returns the command that plays a history again, if its scene has a name.
+/// Returns the command that plays a history again, if its scene has a name, or varies one as random histories do.
 #[must_use]
 pub fn command(scene: &Scene, plan: &Plan, seed: u64) -> Option<String> {
-    let words = [vec![name_of(scene)?.to_owned(), seed.to_string()], of_scene(scene), of_plan(plan)].concat();
+    let (name, varied) = name_of(scene).map(|name| (name, Vec::new())).or_else(|| variation_of(scene))?;
+    let begin = vec![name.to_owned(), seed.to_string()];
+    let words = [begin, varied, of_scene(scene), of_plan(plan)].concat();
     let quoted = words.iter().map(|word| {
-        let is_plain = word.chars().all(|sign| sign.is_ascii_alphanumeric() || "-=,+".contains(sign));
+        let is_plain = word.chars().all(|sign| sign.is_ascii_alphanumeric() || "-_=,+".contains(sign));
         if is_plain { word.clone() } else { format!("'{word}'") }
     });
     Some(format!("{COMMAND} {}", quoted.collect::<Vec<_>>().join(" ")))
@@ -91,6 +98,7 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Replay, UnknownW
             Some(("timeout", seconds)) => {
                 numbers(seconds).map(|seconds| machine_timeout = seconds.first().copied())
             }
+            Some((key, value)) if is_number(key) => vary(&mut read.scene, key, value),
             Some((key, value)) => with(&read.plan, key, value).map(|plan| read.plan = plan),
             None if word.contains('~') => with_strike(&read.plan, &word).map(|plan| read.plan = plan),
             None => match (word.parse::<u64>(), named(&word)) {
@@ -162,8 +170,12 @@ fn numbers(list: &str) -> Option<Vec<u64>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use jiff::SignedDuration;
+    use serde_json::json;
+
     use super::*;
     use crate::acts::{Act, LabAct};
+    use crate::fleet::InstanceSpec;
 
     /// Splits a command as a shell does: a word in quotes may have spaces.
     fn words(command: &str) -> Vec<String> {
@@ -204,6 +216,29 @@ mod tests {
     }
 
     #[test]
+    fn a_command_plays_a_varied_scene() {
+        let mut lab = named("lab").unwrap();
+        lab.lab = Some(InstanceSpec { target_groups: 2, ..InstanceSpec::default() });
+        lab.input.insert("capture_image".to_owned(), json!(false));
+        let mut group = named("group").unwrap();
+        (group.group.size, group.group.max, group.group.zones, group.group.has_target_group) =
+            (3, 5, 2, true);
+        let mut node = named("node").unwrap();
+        node.habits.attach_announces_launch = false;
+        node.habits.leaving_shows_after = SignedDuration::from_secs(14);
+        for scene in [lab, group, node] {
+            let read = parse(words(&command(&scene, &Plan::none(), 9).unwrap())).unwrap();
+            assert_eq!(format!("{:?}", read.scene), format!("{scene:?}"));
+        }
+    }
+
+    #[test]
+    fn a_scene_that_differs_otherwise_has_no_command() {
+        let other = Scene { is_quiet: true, ..Scene::default() };
+        assert_eq!(command(&other, &Plan::none(), 1), None);
+    }
+
+    #[test]
     fn a_shell_gets_the_word_of_a_fault_in_quotes() {
         let plan = Plan::At([(41, Fault::EffectLate(55)), (42, Fault::Twice)].into());
         let printed = command(&Scene::default(), &plan, 1);
@@ -212,7 +247,9 @@ mod tests {
 
     #[test]
     fn a_word_that_says_nothing_is_refused() {
-        let wrong: [&[&str]; 5] = [
+        let wrong: [&[&str]; 7] = [
+            &["group", "size=many"],
+            &["group", "has_address=1"],
             &["nothing"],
             &["41=Nothing"],
             &["stop=60", "41=Twice"],

@@ -167,6 +167,17 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn every_random_scene_has_a_command_that_plays_it_again(
+        scene in prop_oneof![groups(), nodes(), instances()], habits in habits(), plan in plans(acts()),
+    ) {
+        prop_assert!(replay::command(&Scene { habits, ..scene }, &plan, 1).is_some());
+    }
+}
+
 /// What a promise that a doubled launch broke would shrink to.
 #[test]
 fn a_plan_that_breaks_a_promise_shrinks_to_what_it_takes() {
