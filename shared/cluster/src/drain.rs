@@ -376,7 +376,11 @@ async fn record_expected(
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();
     let new: Vec<Controller> = new.into_iter().cloned().collect();
-    let counted = migration::states_of(client, &new).await?;
+    let mut counted = migration::states_of(client, &new).await?;
+    for (owed, _) in &mut counted {
+        let alive = owed.alive_before;
+        owed.alive_before = alive.map(|alive| state.turns.first_alive(&owed.controller.uid, alive));
+    }
     state.owed.extend(counted.iter().map(|(owed, _)| owed.clone()));
     Ok(counted.into_iter().map(|(owed, now)| (owed.controller, now)).collect())
 }

@@ -15,7 +15,7 @@ const LISTED: usize = 20;
 pub(crate) const INLINE_EBS: &str = "inline EBS";
 
 /// The state that travels from pass to pass. Takes about 40 bytes for each claim and each pod that was
-/// refused in the last 5 s. A reason takes 200 bytes, a controller 320.
+/// refused in the last 5 s. A reason takes 200 bytes, a controller 360.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Pods whose eviction was granted.
@@ -64,6 +64,10 @@ pub struct ExpectedReplicas {
     pub parent: Option<String>,
     /// Pods of the controller that were Ready, on any node.
     pub ready_before: u32,
+    /// Pods of the controller that existed, Ready or not, and were not asked to end. Absent in a state of an earlier
+    /// release, and of a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive_before: Option<u32>,
     /// The pods that the controller asks for, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<u32>,
@@ -181,6 +185,7 @@ mod tests {
             controller: pod.controller.clone().unwrap(),
             parent: pod.controller.as_ref().map(|controller| controller.uid.replace("rs", "dp")),
             ready_before: 1,
+            alive_before: Some(1),
             wanted: Some(1),
             is_guarded: true,
         }
@@ -193,6 +198,7 @@ mod tests {
         let mut state = State { owed: pods.iter().map(owed).collect(), ..State::default() };
         state.see(&pods, 0);
         for pod in &pods {
+            state.turns.first_alive(&turn_of(pod), 1);
             let why = "Cannot evict pod as it would violate the pod's disruption budget. The disruption budget \
                        a-budget-of-some-length needs 1 healthy pods and has 1 currently";
             let refusal = EvictionRefusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };

@@ -236,7 +236,14 @@ mod tests {
         let text = str::to_owned;
         let controller =
             Controller { kind: text(kind), namespace: text("shop"), name: text("web"), uid: text("1") };
-        ExpectedReplicas { controller, parent: None, ready_before, wanted, is_guarded: false }
+        ExpectedReplicas {
+            controller,
+            parent: None,
+            ready_before,
+            alive_before: Some(ready_before),
+            wanted,
+            is_guarded: false,
+        }
     }
 
     fn has_others(owed: &ExpectedReplicas) -> bool {

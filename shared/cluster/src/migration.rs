@@ -67,9 +67,12 @@ enum ControllerState {
 }
 
 impl Replicas {
-    /// Returns the reason why an evicted pod has no replacement; `None` if each pod has one.
+    /// Returns the reason why an evicted pod has no replacement; `None` if each pod has one. A controller that had
+    /// fewer pods than it wants before the drain lacks none for it: an ordered StatefulSet creates no pod after one
+    /// that is not Ready, nor a replacement of one that can't end on a dead node.
     pub(crate) fn lack(&self, owed: &ExpectedReplicas) -> Option<String> {
-        let due = self.wanted.unwrap_or(owed.ready_before);
+        let before = owed.alive_before.unwrap_or(owed.ready_before);
+        let due = self.wanted.unwrap_or(owed.ready_before).min(before);
         let fewer = || format!("{} of {due} pods exist", self.alive);
         self.failure.clone().or_else(|| (self.alive < due).then(fewer))
     }
@@ -104,15 +107,16 @@ pub(crate) async fn states_of(
 ) -> Result<Vec<(ExpectedReplicas, Replicas)>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
         let state = state_of(client, controller).await?;
-        let (ready_before, wanted) = match &state {
+        let (ready_before, alive_before, wanted) = match &state {
             // A Job's pod has to run again, once.
-            _ if controller.kind == "Job" => (1, None),
-            ControllerState::Settled => (0, Some(0)),
-            ControllerState::Counted(replicas) => (replicas.ready, replicas.wanted),
+            _ if controller.kind == "Job" => (1, None, None),
+            ControllerState::Settled => (0, None, Some(0)),
+            ControllerState::Counted(replicas) => (replicas.ready, Some(replicas.alive), replicas.wanted),
         };
         let now = Replicas::from(state);
         let (controller, parent) = (controller.clone(), now.parent.clone());
-        let owed = ExpectedReplicas { controller, parent, ready_before, wanted, is_guarded: false };
+        let owed =
+            ExpectedReplicas { controller, parent, ready_before, alive_before, wanted, is_guarded: false };
         Ok((owed, now))
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
@@ -240,7 +244,14 @@ mod tests {
             name: text("web"),
             uid: text("rs1"),
         };
-        ExpectedReplicas { controller, parent: None, ready_before, wanted: None, is_guarded: false }
+        ExpectedReplicas {
+            controller,
+            parent: None,
+            ready_before,
+            alive_before: Some(ready_before),
+            wanted: None,
+            is_guarded: false,
+        }
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
@@ -309,6 +320,19 @@ mod tests {
         let failure = Some("exceeded quota".to_owned());
         let refused = Replicas { failure, ..now(4, Some(4)) };
         assert_eq!(refused.lack(&owed(4)).as_deref(), Some("exceeded quota"));
+    }
+
+    #[test]
+    fn a_pod_that_was_missing_before_the_drain_is_no_lack() {
+        let now = |alive| Replicas { alive, wanted: Some(5), ..Replicas::default() };
+        let short = ExpectedReplicas { alive_before: Some(3), ..owed(2) };
+        assert_eq!(now(3).lack(&short), None, "the third is not Ready, and the set creates no fourth");
+        assert_eq!(now(2).lack(&short).as_deref(), Some("2 of 3 pods exist"));
+        let surging = ExpectedReplicas { alive_before: Some(6), ..owed(5) };
+        assert_eq!(now(5).lack(&surging), None, "its rollout is over");
+        let of_an_earlier_release = ExpectedReplicas { alive_before: None, ..owed(2) };
+        assert_eq!(now(2).lack(&of_an_earlier_release), None);
+        assert_eq!(now(1).lack(&of_an_earlier_release).as_deref(), Some("1 of 2 pods exist"));
     }
 
     #[test]

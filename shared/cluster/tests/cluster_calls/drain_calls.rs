@@ -194,6 +194,52 @@ async fn the_others_follow_the_first_pod_only_once_its_replacement_is_ready() {
     server.await.unwrap();
 }
 
+/// An ordered StatefulSet is like that while one of its pods is not Ready.
+#[tokio::test]
+async fn a_controller_that_had_fewer_pods_than_it_wants_lacks_none_of_them() {
+    let mut of_five = of_four();
+    of_five["spec"]["replicas"] = json!(5);
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b"]),
+        step(SET, of_five.clone()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), unready("c")], "")),
+        step(EVICT_A, granted()),
+        on_node(&["b"]),
+        step(SET, of_five),
+        step(OWNED, list(vec![pod("b", json!({})), pod("d", json!({})), unready("c")], "")),
+        step(EVICT_B, granted()),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let owed = &first.state.owed[0];
+    assert_eq!((owed.ready_before, owed.alive_before), (2, Some(3)));
+    assert_eq!(first.state.evicted, 1, "{:?}", first.blocked);
+    let second = pass(&client, first.state).await.unwrap();
+    assert_eq!(second.state.evicted, 2, "{:?}", second.blocked);
+    drop(client);
+    server.await.unwrap();
+}
+
+/// A way back carries the turns alone from visit to visit.
+#[tokio::test]
+async fn a_pod_without_a_replacement_is_missed_by_the_turns_alone() {
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b", "c", "d"]),
+        step(SET, of_four()),
+        owned(&["a", "b", "c", "d"]),
+        step(EVICT_A, granted()),
+        on_node(&["b", "c", "d"]),
+        step(SET, of_four()),
+        owned(&["b", "c", "d"]),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let next = drain::State { turns: first.state.turns, ..drain::State::default() };
+    let second = pass(&client, next).await.unwrap();
+    assert_eq!((second.state.evicted, second.unreplaced.len()), (0, 3), "{:?}", second.blocked);
+    assert!(second.blocked[0].why.contains("3 of 4 pods exist"), "{:?}", second.blocked);
+    drop(client);
+    server.await.unwrap();
+}
+
 /// A quota admits no new pod: one pod is lost, and the other three serve to the end.
 #[tokio::test]
 async fn no_pod_follows_one_that_the_api_server_does_not_admit_again_even_near_the_deadline() {

@@ -15,6 +15,9 @@ pub struct Turn {
     pub here: u32,
     /// Evictions that were granted.
     pub evicted: u32,
+    /// Pods of the controller that existed on any node when they were first counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive: Option<u32>,
 }
 
 impl Turn {
@@ -46,6 +49,12 @@ impl Turns {
     #[must_use]
     pub fn of(&self, of: &str) -> Turn {
         self.0.get(of).copied().unwrap_or_default()
+    }
+
+    /// Notes how many pods of a controller exist. Returns how many did when they were first counted: a way back keeps
+    /// nothing else of its counts from visit to visit.
+    pub fn first_alive(&mut self, of: &str, alive: u32) -> u32 {
+        *self.0.entry(of.to_owned()).or_default().alive.get_or_insert(alive)
     }
 
     /// Counts an eviction.
