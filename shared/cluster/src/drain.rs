@@ -68,7 +68,8 @@ pub struct Pass {
     /// local storage holds, then those that are terminating or were asked to go a moment ago.
     pub blocked: Vec<Blocked>,
     /// The remaining pods that no further pass will move: a policy forbids the eviction, they have come back
-    /// to the node twice, or they are overdue. Empty until several passes in a row have seen such a pod.
+    /// to the node twice, or they are overdue and no pod of their controller was evicted. Empty until several passes
+    /// in a row have seen such a pod.
     pub stuck: Vec<Blocked>,
     /// The remaining pods that may not be evicted and end by themselves. Wait for their end.
     pub ending: Vec<Blocked>,
@@ -176,14 +177,16 @@ fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
         .collect()
 }
 
-/// Returns the UIDs of pods that neither an eviction nor their own end takes off the node.
+/// Returns the UIDs of pods that neither an eviction nor their own end takes off the node. An evicted pod is waited
+/// for until the drain's own end: its finalizer or the unmount of its volumes may take long.
 fn immovable(pods: &[NodePod], state: &State, now: Timestamp) -> BTreeSet<String> {
     let is_overdue =
         |pod: &NodePod| pod.termination.as_ref().is_some_and(|termination| termination.is_overdue(now));
+    let is_asked = |pod: &NodePod| state.turns.of(&turn_of(pod)).evicted > 0;
     let is_immovable = |pod: &&NodePod| match &pod.disposition {
         Disposition::Blocked(_) => !pod.ends_by_itself(),
         Disposition::Evict => state.turns.of(&turn_of(pod)).is_over(),
-        Disposition::Terminating => is_overdue(pod),
+        Disposition::Terminating => is_overdue(pod) && !is_asked(pod),
         Disposition::Stays(_) => false,
     };
     pods.iter().filter(is_immovable).map(|pod| pod.pod.uid.clone()).collect()

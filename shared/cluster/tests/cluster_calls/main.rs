@@ -4,6 +4,7 @@
 
 mod drain_calls;
 mod node_calls;
+mod overdue_calls;
 mod preflight_calls;
 
 use http::{Request, Response};
@@ -88,6 +89,14 @@ fn pod(name: &str, change: Value) -> Value {
         pod["metadata"][key] = value.clone();
     }
     pod
+}
+
+fn owned(names: &[&str]) -> Step {
+    step(OWNED, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
+}
+
+fn on_node(names: &[&str]) -> Step {
+    step(PODS, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
 }
 
 fn replica_set() -> Value {

@@ -19,7 +19,7 @@ pub(super) const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 /// they are overdue.
 pub(super) fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<Blocked> {
     let is_patient = waited < MAY_END_WITHIN;
-    // A drain goes back for an overdue pod at once. Here the pod may end yet.
+    // A drain goes back at once for an overdue pod that it has not evicted. Here the pod may end yet.
     let stuck: Vec<Blocked> = pass.stuck.iter().filter(|pod| !pass.overdue.contains(pod)).cloned().collect();
     match (is_patient, stuck.is_empty()) {
         (true, false) if !may_be_lost => stuck,
