@@ -146,7 +146,7 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
     aws.poison("us-east-1#use1-az6#z99.large")  # No such type: what is not offered is no share of it.
     aws.poison("aa-narnia-1#use1-az6#m5.large")  # A member has made the region up.
     answer, error = manage({"task": "measure"})
-    assert error is None and (answer["unmeasured"], answer["not_enabled"]) == ([], 1)
+    assert error is None and (answer["unmeasured"], answer["left_out"]) == ([], 1)
     shares = {r["region"]: r for r in answer["regions"]}
     assert (shares["us-east-1"]["poisoned"], shares["eu-west-1"]["poisoned"]) == (2, 1)
     assert shares["us-east-1"]["pools"] > 1000 and shares["us-east-1"]["exceeded"] is False
@@ -165,6 +165,16 @@ def test_a_region_that_cannot_be_measured_hides_no_other(aws, manage, fault):
     assert error is None and [r["region"] for r in answer["regions"]] == sorted([*REGIONS[1:], "us-east-1"])
     (unmeasured,) = answer["unmeasured"]
     assert unmeasured.startswith(f"{REGIONS[0]}: ")
+
+
+def test_a_region_that_the_organization_denies_is_left_out_and_rings_no_alarm(aws, manage):
+    aws.poison("eu-west-1#euw1-az1#m5.large")
+    call = "DescribeInstanceTypeOfferings"
+    message = f"User: a is not authorized to perform: ec2:{call} with an explicit deny in a service control policy"
+    aws.control.fault(call, region="eu-west-1", code="UnauthorizedOperation", status=403, message=message)
+    answer, error = manage({"task": "measure"})
+    assert error is None and (answer["unmeasured"], answer["left_out"]) == ([], 1)
+    assert [r["region"] for r in answer["regions"]] == ["us-east-1"]
 
 
 def test_a_measure_of_no_region_fails(aws, manage):

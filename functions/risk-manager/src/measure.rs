@@ -39,9 +39,9 @@ pub struct Measure {
     pub regions: Vec<Share>,
     /// Those of these regions whose pools could not be counted, and why.
     pub unmeasured: Vec<String>,
-    /// The number of other regions with a poisoned pool. The stack's own account has not enabled them, or a member has made
-    /// them up: nothing counts their pools.
-    pub not_enabled: usize,
+    /// The number of other regions with a poisoned pool. The stack's own account has not enabled them, a service control
+    /// policy denies them, or a member has made them up: nothing counts their pools.
+    pub left_out: usize,
 }
 
 /// The poisoned pools of each region.
@@ -61,6 +61,16 @@ pub struct Share {
     pub exceeded: bool,
 }
 
+/// The answer of one region.
+enum Measured {
+    /// Its share; `None` if it offers nothing.
+    Share(Option<Share>),
+    /// A service control policy denies the region, for as long as the organization wants.
+    LeftOut(CallError),
+    /// It could not be measured, for this reason.
+    Failed(String),
+}
+
 /// Measures all regions. A region that can't be measured hides no other.
 ///
 /// # Errors
@@ -75,28 +85,24 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         }
     }
     let end = Instant::now() + ALL_REGIONS;
-    let not_enabled = match enabled(stack).await {
+    let left_out = match enabled(stack).await {
         Some(enabled) => leave_out(&mut poisoned, &enabled, &stack.region),
         None => 0,
     };
-    let measured: BTreeMap<Region, Result<Option<Share>, String>> = stream::iter(poisoned)
+    let measured: BTreeMap<Region, Measured> = stream::iter(poisoned)
         .map(|(region, pools)| async move {
-            let share = timeout_at(end, one(stack, region.clone(), &pools)).await;
-            let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
-            (region, share.and_then(|share| share.map_err(|error| error.to_string())))
+            let measured = match timeout_at(end, one(stack, region.clone(), &pools)).await {
+                Ok(share) => Measured::of(share, region == stack.region),
+                Err(_) => Measured::Failed(format!("no answer within {} s", ALL_REGIONS.as_secs())),
+            };
+            (region, measured)
         })
         .buffer_unordered(SIDE_BY_SIDE) // a region that hangs takes one place, and delays no other
         .collect()
         .await;
-    let mut measure = Measure { not_enabled, ..Measure::default() };
-    for (region, share) in measured {
-        match share {
-            Ok(share) => measure.regions.extend(share),
-            Err(error) => {
-                tracing::warn!(%region, "not measured: {error}");
-                measure.unmeasured.push(format!("{region}: {error}"));
-            }
-        }
+    let mut measure = Measure { left_out, ..Measure::default() };
+    for (region, measured) in measured {
+        measure.add(&region, measured);
     }
     metrics::emit(&[(Metric::UnmeasuredRegions, json!(measure.unmeasured.len()))]);
     if measure.regions.is_empty() && !measure.unmeasured.is_empty() {
@@ -110,6 +116,36 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         metrics::emit_of(&share.region, &figures);
     }
     Ok(measure)
+}
+
+impl Measured {
+    /// Sorts the answer of a region. In the stack's own region a denial is a failure: the stack works there, so that the
+    /// policy is about the call and not about the region.
+    fn of(share: Result<Option<Share>, RiskError>, is_own: bool) -> Self {
+        match share {
+            Ok(share) => Self::Share(share),
+            Err(RiskError::Call(error)) if !is_own && error.is_denied_by_organization() => {
+                Self::LeftOut(error)
+            }
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Measure {
+    fn add(&mut self, region: &Region, measured: Measured) {
+        match measured {
+            Measured::Share(share) => self.regions.extend(share),
+            Measured::LeftOut(error) => {
+                tracing::info!(%region, "left out: {error}");
+                self.left_out += 1;
+            }
+            Measured::Failed(error) => {
+                tracing::warn!(%region, "not measured: {error}");
+                self.unmeasured.push(format!("{region}: {error}"));
+            }
+        }
+    }
 }
 
 /// Returns the regions that the stack's own account has enabled; `None` if EC2 does not tell.
@@ -186,6 +222,8 @@ fn pool(region: &Region, offering: &InstanceTypeOffering) -> Option<Pool> {
 
 #[cfg(test)]
 mod tests {
+    use spot_cloud::Kind;
+
     use super::*;
 
     #[test]
@@ -198,6 +236,29 @@ mod tests {
         let enabled = BTreeSet::from([region("eu-west-1"), region("us-west-2")]);
         assert_eq!(leave_out(&mut poisoned, &enabled, &region("us-east-1")), 2);
         assert_eq!(poisoned.into_keys().collect::<Vec<_>>(), [region("eu-west-1"), region("us-east-1")]);
+    }
+
+    #[test]
+    fn a_region_that_the_organization_denies_is_left_out_and_rings_no_alarm() {
+        let refused = |policy: &str| {
+            let words = format!(
+                "User: arn:aws:sts::123456789012:assumed-role/a/b is not authorized to perform: \
+                 ec2:DescribeInstanceTypeOfferings with an explicit deny in {policy}"
+            );
+            let error = CallError::malformed("ec2:DescribeInstanceTypeOfferings", words);
+            let code = "UnauthorizedOperation".to_owned();
+            Err(RiskError::Call(CallError { kind: Kind::Denied, code, ..error }))
+        };
+        let (by_organization, by_account) = ("a service control policy", "an identity-based policy");
+        let mut measure = Measure { left_out: 1, ..Measure::default() };
+        let region: Region = "eu-west-1".parse().unwrap();
+        for (policy, is_own) in [(by_organization, false), (by_account, false), (by_organization, true)] {
+            measure.add(&region, Measured::of(refused(policy), is_own));
+        }
+        assert_eq!((measure.left_out, measure.unmeasured.len()), (2, 2), "{:?}", measure.unmeasured);
+        assert!(
+            measure.unmeasured[0].contains(by_account) && measure.unmeasured[1].contains(by_organization)
+        );
     }
 
     #[test]

@@ -90,7 +90,8 @@ metrics! {
     PoisonedShareExceeded {
         unit: Unit::Count, dimensions: BY_STACK_AND_REGION, publisher: MEASURE, alarm: Some("PoisonedShareAlarm"),
     }
-    /// Those of these regions whose share could not be measured.
+    /// Those of these regions whose share could not be measured. A region that a service control policy denies to the
+    /// stack's own account is left out.
     UnmeasuredRegions {
         unit: Unit::Count, dimensions: BY_STACK, publisher: MEASURE, alarm: Some("UnmeasuredRegionsAlarm"),
     }
