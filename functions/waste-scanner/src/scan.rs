@@ -20,7 +20,7 @@ use spot_domain::waste::rules::{ResourceType, Rules};
 use crate::listings::images::Images;
 use crate::listings::launches::{self, Launches};
 use crate::listings::locks::{self, Locks};
-use crate::listings::sharing::{Asked, with_sharing};
+use crate::listings::sharing::{self, Asked, with_sharing};
 use crate::listings::{self, Binned, Judged};
 use crate::table::WasteTable;
 use crate::table::finding::Finding;
@@ -154,6 +154,7 @@ impl Scan<'_> {
         if resumed && ended.as_ref().is_err_and(is_refused_token) {
             // EC2 keeps its tokens for a limited time: list this type from its beginning.
             (listing, context.lineages) = Default::default();
+            context.sharing.restart();
             progress.snapshot_parts.clear();
             context.part = progress.begin_snapshot_part();
             ended = self.list(&Position::first(position.listing), &mut listing, context).await;
@@ -213,6 +214,7 @@ impl Scan<'_> {
                 let ec2 = &self.clients.ec2;
                 let page = listings::snapshots(ec2, owner, images, launches, locks, token, judge).await?;
                 let page = with_sharing(ec2, owner, page, &mut context.sharing, judge).await;
+                listing.sharing_unknown += sharing::unknown(&page);
                 let price = |snapshot: &Snapshot| rules.snapshot_price(snapshot);
                 found(page, listing, price, |snapshot, price| {
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));

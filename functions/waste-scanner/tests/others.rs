@@ -8,7 +8,8 @@ mod support;
 use spot_domain::waste::report::ScopeReport;
 use spot_domain::waste::rules::{LeftAlone, ResourceType};
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use support::{asked, locks, nothing, page, scan_all, shared_with, snapshot};
+use support::{NOW, PLENTY, asked, locks, nothing, page, place, scan, scan_all, shared_with, snapshot};
+use waste_scanner::table::progress::{Position, ScanProgress};
 
 const ASKED: &str = "Action=DescribeSnapshotAttribute";
 
@@ -32,6 +33,10 @@ fn found(report: &ScopeReport) -> (u64, String) {
 fn left(report: &ScopeReport, why: LeftAlone) -> (u64, String) {
     let spared = report.types[&ResourceType::Snapshot].left_alone.get(&why).copied().unwrap_or_default();
     (spared.count, spared.upper_bound_usd.to_string())
+}
+
+fn sharing_unknown(report: &ScopeReport) -> u64 {
+    report.types[&ResourceType::Snapshot].sharing_unknown
 }
 
 /// Returns the names of what failed.
@@ -147,7 +152,27 @@ async fn a_visit_asks_for_the_sharing_of_two_hundred_findings() {
     assert_eq!(asked(&endpoint, ASKED), 200);
     assert_eq!(left(&report, LeftAlone::Shared).0, 200);
     assert_eq!(found(&report).0, 50);
+    assert_eq!(sharing_unknown(&report), 50);
     assert!(failed(&report).is_empty());
+}
+
+/// EC2 refuses the token after 150 findings were asked for. The new listing lists them again.
+#[tokio::test]
+async fn a_listing_that_begins_anew_asks_for_its_own_two_hundred() {
+    let endpoint = Endpoint::answering(|action, body| match action {
+        "DescribeSnapshots" if body.contains("NextToken=b") => {
+            ScriptedAnswer::ec2_error(400, "InvalidNextToken")
+        }
+        "DescribeSnapshots" if body.contains("NextToken=a") => snapshots(1..=150, Some("b")),
+        "DescribeSnapshots" => snapshots(1..=150, None),
+        action => nothing(action),
+    })
+    .await;
+    let at = Position { token: Some("a".to_owned()), ..Position::first(ResourceType::Snapshot) };
+    let progress = ScanProgress { next: Some(at), ..ScanProgress::new(NOW, &place()) };
+    let report = scan(&endpoint, PLENTY, progress).await.report;
+    assert_eq!((found(&report).0, asked(&endpoint, ASKED)), (150, 300));
+    assert_eq!(sharing_unknown(&report), 0);
 }
 
 #[tokio::test]

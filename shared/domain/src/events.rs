@@ -189,7 +189,7 @@ events! {
             always("run_started", "the start of the first invocation, RFC 3339"),
             always("total_monthly_waste_usd", "the monthly cost of all findings, USD"),
             always("partial", "`true` if a listing failed, or a newer run has overtaken this one"),
-            always("types", "the findings by type: `count`, `monthly_cost_usd`, `complete`, `left_alone` and more"),
+            always("types", "the findings by type: `count`, `monthly_cost_usd`, `complete`, `left_alone`, `sharing_unknown` and more"),
             always("resolved", "the findings that are gone: `count`, `saved_monthly_usd`, `shared_blocks`, `recycle_bin`"),
             always("accounts_and_regions", "the number of scanned accounts and regions"),
             always("not_scanned", "the number of enabled regions that a service control policy denies"),

@@ -32,6 +32,21 @@ pub struct Asked {
     pub failure: Option<CallError>,
 }
 
+impl Asked {
+    /// Begins the count anew, with a listing that begins anew.
+    pub fn restart(&mut self) {
+        self.count = 0;
+    }
+}
+
+/// Returns the number of findings of a page whose sharing is unknown.
+#[must_use]
+pub fn unknown(page: &Page<Judged<Snapshot>>) -> u64 {
+    let is_unknown =
+        |item: &&Judged<Snapshot>| matches!(item, Judged::Waste(found) if found.sharing == Sharing::Unknown);
+    u64::try_from(page.items.iter().filter(is_unknown).count()).unwrap_or(u64::MAX)
+}
+
 /// Asks for the sharing of the snapshots of a page that would be waste, and judges them again.
 ///
 /// A visit asks for its first 200: the sharing of the others is unknown. So it is after a call that fails for the

@@ -42,10 +42,18 @@ pub struct Listing {
     /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineages: Option<u64>,
+    /// Findings of which EC2 did not say if they are shared with other accounts, or was not asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sharing_unknown: u64,
     /// Resources that looked like waste and were left alone, by reason.
     pub left_alone: BTreeMap<LeftAlone, Spared>,
     /// The listing ran to its end.
     pub complete: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Listing {
@@ -75,6 +83,7 @@ impl Listing {
         self.count += other.count;
         self.monthly_cost_usd = self.monthly_cost_usd + other.monthly_cost_usd;
         self.unknown_price += other.unknown_price;
+        self.sharing_unknown += other.sharing_unknown;
         self.upper_bound_usd = self.upper_bound_usd + other.upper_bound_usd;
         self.complete &= other.complete;
         if let Some(lineages) = other.lineages {

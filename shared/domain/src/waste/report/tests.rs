@@ -98,6 +98,17 @@ fn what_is_left_alone_keeps_its_dollars_apart_from_the_total() {
 }
 
 #[test]
+fn what_is_unknown_of_sharing_is_counted_and_spoils_nothing() {
+    let mut report = scope(&[5]);
+    report.types.entry(ResourceType::Snapshot).or_default().sharing_unknown = 2;
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![report.clone(), report], Vec::new(), false);
+    assert!(!summary.partial);
+    let types = serde_json::to_value(summary.types).unwrap();
+    assert_eq!(types["snapshot"]["sharing_unknown"], 4);
+    assert_eq!(types["volume"].get("sharing_unknown"), None);
+}
+
+#[test]
 fn what_lies_in_the_recycle_bin_has_saved_nothing() {
     let mut binned = scope(&[]);
     binned.resolved.deleted(Some(Saving::Whole(usd(7))));
