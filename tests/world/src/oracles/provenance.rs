@@ -1,5 +1,5 @@
 //! Whose things our calls take: those that we have launched or made, those that a launch of ours replaces, and those that
-//! EC2 takes back anyway, with the extra members of an answer to its notice. Tags say nothing here.
+//! EC2 takes back anyway, with the extra member that a raise of ours has left. Tags say nothing here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::fleet::{Ec2Instance, Ec2State, Fleet};
 use crate::virtual_time::now;
 use crate::wire::ApiCall;
 
-/// The time from the members that an answer knows to the effect of its raise.
+/// The time from the members that a journal knows to the effect of the raise.
 const RAISE_LANDS_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// What calls of ours have made in this history, by id.
@@ -22,22 +22,23 @@ pub(super) struct Provenance {
     made: BTreeSet<String>,
     /// The instances that launches of ours replace.
     pub(super) replaced: BTreeSet<String>,
-    /// The time of the first answer to a notice that has raised desired, by group: what the group has launched since is extra,
-    /// once it has replaced the doomed member by itself.
+    /// The time of our first call that has raised desired, by group. A group that has launched by itself since, for a member
+    /// that died or left, has one more than its owner asked for.
     raised_at: BTreeMap<String, Timestamp>,
 }
 
 impl Provenance {
-    /// Returns true if this call may take the instance as the extra member of an answer: those who end answers take it out
-    /// of its group. The group has launched it since an answer raised its own desired.
+    /// Returns true if this call may take the instance as an extra member: a recovery, or the end of an answer, takes it out
+    /// of its group. The group has launched it since a call of ours raised its own desired.
     fn may_take_as_extra(&self, call: &ApiCall, by: &str, instance: &Ec2Instance, fleet: &Fleet) -> bool {
-        let is_of_an_answer = ["InterruptionResponder", "Reconciler"].iter().any(|ends| by.starts_with(ends));
+        let is_recovery =
+            ["InterruptionResponder", "Reconciler", "Rollback"].iter().any(|ends| by.contains(ends));
         let mut groups = fleet.groups().iter();
         let raised_at = groups
             .find(|(_, group)| group.member(&instance.id).is_some())
             .and_then(|(name, _)| self.raised_at.get(name));
         let is_since = raised_at.is_some_and(|at| instance.launched_at >= *at - RAISE_LANDS_WITHIN);
-        is_of_an_answer && is_since && call.action == "TerminateInstanceInAutoScalingGroup"
+        is_recovery && is_since && call.action == "TerminateInstanceInAutoScalingGroup"
     }
 }
 
@@ -59,16 +60,21 @@ impl Oracles {
                 let snapshots = is.snapshots.keys().filter(|id| !was.snapshots.contains_key(*id));
                 self.provenance.made.extend(images.chain(snapshots).cloned());
             }
-            "SetDesiredCapacity" => {
-                let group = call.parameter("AutoScalingGroupName").unwrap_or_default();
-                self.provenance.raised_at.entry(group.to_owned()).or_insert_with(now);
-            }
+            "SetDesiredCapacity" => self.notes_raise(call),
             "DeregisterImage" => self.is_made(call, "ImageId"),
             "DeleteSnapshot" => self.is_made(call, "SnapshotId"),
-            "AttachInstances" => self.are_of_a_swap(call, by, &texts(&call.list("InstanceIds")), before),
+            "AttachInstances" => {
+                self.notes_raise(call);
+                self.are_of_a_swap(call, by, &texts(&call.list("InstanceIds")), before);
+            }
             "StopInstances" => self.are_of_a_swap(call, by, &texts(&call.list("InstanceId")), before),
             _ => self.are_of_a_swap(call, by, &leaving(call), before),
         }
+    }
+
+    fn notes_raise(&mut self, call: &ApiCall) {
+        let group = call.parameter("AutoScalingGroupName").unwrap_or_default();
+        self.provenance.raised_at.entry(group.to_owned()).or_insert_with(now);
     }
 
     fn is_made(&mut self, call: &ApiCall, parameter: &str) {
