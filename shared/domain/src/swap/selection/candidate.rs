@@ -79,12 +79,14 @@ impl Candidate {
     }
 
     /// Says that a Spot newcomer is billed otherwise than the instance whose price was compared: its image has another
-    /// operating system, or software of the Marketplace. The result is `None` if that price is not known.
+    /// operating system, or software of the Marketplace. The result is `None` if that price is not known, or if the newcomer
+    /// has Linux without a licence to pay for: no other operation costs less.
     #[must_use]
     pub fn billed_otherwise(&self, newcomer: &Instance) -> Option<String> {
         let compared = self.billed_as.as_ref().filter(|_| self.to.is_spot())?;
         let found = newcomer.billed_as();
-        if found.as_ref().is_some_and(|found| found.is_like(compared)) {
+        let linux = UsageOperation::linux();
+        if found.as_ref().is_some_and(|found| found.is_like(compared) || found.is_like(&linux)) {
             return None;
         }
         let (id, old) = (&newcomer.id, &self.instance_id);
@@ -162,6 +164,23 @@ mod tests {
         newcomer.usage_operation = UsageOperation::linux();
         newcomer.belongings.has_marketplace_software = true;
         assert!(linux.billed_otherwise(&newcomer).unwrap().contains("Marketplace"));
+    }
+
+    #[test]
+    fn a_newcomer_without_a_licence_is_never_billed_for_more_than_was_compared() {
+        for licensed in ["RunInstances:0010", "RunInstances:0002", "RunInstances:0g00"] {
+            let compared = Candidate {
+                billed_as: Some(UsageOperation::new(licensed)),
+                ..candidate(Market::OnDemand, Market::Spot)
+            };
+            let mut newcomer = Instance { is_spot: true, ..on_demand(1) };
+            for linux in ["RunInstances", "RunInstances:SV006"] {
+                newcomer.usage_operation = UsageOperation::new(linux);
+                assert_eq!(compared.billed_otherwise(&newcomer), None, "{linux} for {licensed}");
+            }
+            newcomer.belongings.has_marketplace_software = true;
+            assert!(compared.billed_otherwise(&newcomer).unwrap().contains("Marketplace"), "{licensed}");
+        }
     }
 
     #[test]
