@@ -93,8 +93,8 @@ pub async fn unfit_by_now(
     })
 }
 
-/// Says that the group may not be swapped any more, or that the old instance would have to leave otherwise than its swap has
-/// `foreseen`, because terminating hooks came or went. Notes the hooks.
+/// Says that the group may not be swapped any more, or that it has got a terminating hook since its swap has `foreseen` a
+/// detach. Where the hooks went away, the group terminates the old instance as foreseen. Notes the hooks.
 ///
 /// # Errors
 /// A call fails.
@@ -107,15 +107,10 @@ pub async fn changed_by_now(
     if let Some(why) = unfit_by_now(clients, work, group).await? {
         return Ok(Some(Change::of_group(why)));
     }
-    let now = work.retirement;
-    Ok((now != foreseen).then(|| {
-        let what = match now {
-            Retirement::TerminateInGroup => {
-                "got a terminating hook, which would not run for the old instance"
-            }
-            Retirement::Detach => "lost its terminating hooks",
-        };
-        Change::of_swap(Reason::GroupChanged, format!("group {} has {what}", group.name))
+    let is_missed = (work.retirement, foreseen) == (Retirement::TerminateInGroup, Retirement::Detach);
+    Ok(is_missed.then(|| {
+        let what = "has got a terminating hook, which would not run for the old instance";
+        Change::of_swap(Reason::GroupChanged, format!("group {} {what}", group.name))
     }))
 }
 

@@ -139,13 +139,13 @@ async fn a_target_group_that_has_got_its_address_meanwhile_keeps_the_old_instanc
 }
 
 #[tokio::test]
-async fn a_hook_that_came_or_went_since_the_launch_keeps_the_old_instance() {
+async fn a_hook_that_came_since_the_launch_keeps_the_old_instance_and_one_that_went_does_not() {
     let changed = Some(Reason::GroupChanged);
     for (hook, foreseen, undone, ended) in [
         (None, Retirement::Detach, None, None),
         (Some("TERMINATING"), Retirement::TerminateInGroup, None, None),
         (Some("TERMINATING"), Retirement::Detach, changed, None),
-        (None, Retirement::TerminateInGroup, changed, None),
+        (None, Retirement::TerminateInGroup, None, None),
         (Some("LAUNCHING"), Retirement::Detach, changed, changed),
     ] {
         let aws = aws("10.0.0.99", hook).await;
