@@ -192,7 +192,7 @@ pub async fn plan(
     let mut look = look(clients, region, settings, group, asked).await?;
     let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
     let concerned: Vec<InstanceId> = concerned.map(|instance| instance.id.clone()).collect();
-    note_addresses(clients, &look.group, &mut look.instances, &concerned).await?;
+    note_addresses(clients, &mut look.instances, &concerned).await?;
     note_requests(clients, &mut look).await?;
     let selection = select(look.view(), settings).map_err(|bad| malformed(&look.group, &bad))?;
     Ok(Plan { hooks, look, selection })
@@ -204,7 +204,6 @@ pub async fn plan(
 /// A call fails.
 pub async fn note_addresses(
     clients: &RegionClients,
-    group: &Group,
     instances: &mut BTreeMap<InstanceId, Instance>,
     ids: &[InstanceId],
 ) -> Result<(), CallError> {
@@ -212,8 +211,8 @@ pub async fn note_addresses(
         return Ok(());
     }
     let concerned = ids.iter().filter_map(|id| instances.get(id));
-    let found = others::by_others(&clients.elbv2, concerned, &group.target_group_arns).await?;
-    are_known_by_address(instances, found.by_address);
+    let found = others::by_address(&clients.elbv2, concerned).await?;
+    are_known_by_address(instances, found);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use spot_domain::swap::journal::Retirement;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 use spot_swap::group::{members, note_addresses};
 use spot_swap::phases::retire_old::ask_owner;
-use spot_swap::phases::wait_for_in_service::health_by_others;
+use spot_swap::phases::wait_for_in_service::look_around;
 use spot_swap::work::{Next, Work};
 
 /// A run whose newcomer is attached, of a group of two.
@@ -60,24 +60,35 @@ fn instances() -> ScriptedAnswer {
     ))
 }
 
-/// Returns an account with a target group of addresses, in which `target` is registered, and a group with a hook for this
-/// transition, if one is given.
-async fn aws(target: &'static str, hook_of: Option<&'static str>) -> Endpoint {
-    Endpoint::answering(move |action, _| match action {
+/// Returns an account with a target group of addresses, in which `target` is registered, one that others fill with the
+/// `filled`, and a group with a hook for this transition, if one is given.
+async fn aws_with(
+    target: &'static str,
+    filled: &'static [&'static str],
+    hook_of: Option<&'static str>,
+) -> Endpoint {
+    Endpoint::answering(move |action, body| match action {
         "DescribeAutoScalingGroups" => answer(action, &group()),
         "DescribeInstances" => instances(),
         "DescribeTargetGroups" => answer(
             action,
             "<TargetGroups><member><TargetGroupArn>by-ip</TargetGroupArn><TargetGroupName>by-ip</TargetGroupName>\
-             <TargetType>ip</TargetType><VpcId>vpc-1</VpcId><Port>80</Port></member></TargetGroups>",
+             <TargetType>ip</TargetType><VpcId>vpc-1</VpcId><Port>80</Port></member><member>\
+             <TargetGroupArn>tasks</TargetGroupArn><TargetGroupName>tasks</TargetGroupName>\
+             <TargetType>instance</TargetType><VpcId>vpc-1</VpcId><Port>80</Port></member></TargetGroups>",
         ),
-        "DescribeTargetHealth" => answer(
-            action,
-            &format!(
-                "<TargetHealthDescriptions><member><Target><Id>{target}</Id><Port>80</Port></Target>\
-                 <TargetHealth><State>healthy</State></TargetHealth></member></TargetHealthDescriptions>"
-            ),
-        ),
+        "DescribeTargetHealth" => {
+            let healthy = |id: &&str| {
+                format!(
+                    "<member><Target><Id>{id}</Id><Port>80</Port></Target>\
+                     <TargetHealth><State>healthy</State></TargetHealth></member>"
+                )
+            };
+            let targets = [target];
+            let targets = if body.contains("TargetGroupArn=tasks") { filled } else { targets.as_slice() };
+            let targets: String = targets.iter().map(healthy).collect();
+            answer(action, &format!("<TargetHealthDescriptions>{targets}</TargetHealthDescriptions>"))
+        }
         "DescribeLifecycleHooks" => {
             let hook = |transition| {
                 format!(
@@ -92,6 +103,11 @@ async fn aws(target: &'static str, hook_of: Option<&'static str>) -> Endpoint {
         _ => answer(action, ""),
     })
     .await
+}
+
+/// Returns such an account in which others fill nothing.
+async fn aws(target: &'static str, hook_of: Option<&'static str>) -> Endpoint {
+    aws_with(target, &[], hook_of).await
 }
 
 /// The phase that makes the last look.
@@ -111,18 +127,17 @@ async fn last_look(aws: &Endpoint, phase: Phase, foreseen: Retirement) -> (Optio
     current.journal.retirement = foreseen;
     let original = current.journal.original.clone().unwrap();
     let group = groups::describe(&clients.autoscaling, work.group().unwrap().1).await.unwrap().unwrap();
-    let mut described = members(&clients, &group).await.unwrap();
-    match phase {
+    let next = match phase {
         Phase::WaitForInService => {
-            let lacks = health_by_others(&clients, &work, &group, &mut described, &mut current).await;
-            assert_eq!(lacks.unwrap(), None);
+            look_around(&clients, &mut work, (&group, &original), &mut current).await.unwrap().unwrap()
         }
         Phase::RetireOld => {
+            let mut described = members(&clients, &group).await.unwrap();
             let old = [current.candidate.instance_id.clone()];
-            note_addresses(&clients, &group, &mut described, &old).await.unwrap();
+            note_addresses(&clients, &mut described, &old).await.unwrap();
+            ask_owner(&clients, &mut work, (&group, &original), &described, &mut current).await.unwrap()
         }
-    }
-    let next = ask_owner(&clients, &mut work, (&group, &original), &described, &mut current).await.unwrap();
+    };
     assert_eq!(next == Next::Proceed, work.undo.is_none(), "{next:?}");
     (work.undo.map(|undo| undo.reason), work.ended_by)
 }
@@ -135,6 +150,25 @@ async fn a_target_group_that_has_got_its_address_meanwhile_keeps_the_old_instanc
             let seen = last_look(&aws(target, None).await, phase, Retirement::Detach).await;
             assert_eq!(seen, (expected, None), "{target} at {phase:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn target_groups_of_addresses_are_asked_only_once_nothing_else_is_waited_for() {
+    const OLD: &[&str] = &[INSTANCES[0].0];
+    const BOTH: &[&str] = &[INSTANCES[0].0, INSTANCES[1].0];
+    const NOBODY: &[&str] = &[];
+    for (filled, is_asked) in [(OLD, false), (BOTH, true), (NOBODY, true)] {
+        let aws = aws_with("10.0.0.99", filled, None).await;
+        let clients = RegionClients::new(&aws.config().await);
+        let mut work: Work = serde_json::from_str(AFTER_ATTACH).unwrap();
+        let mut current = work.current.take().unwrap();
+        let original = current.journal.original.clone().unwrap();
+        let group = groups::describe(&clients.autoscaling, work.group().unwrap().1).await.unwrap().unwrap();
+        let looked = look_around(&clients, &mut work, (&group, &original), &mut current).await.unwrap();
+        assert_eq!(looked.is_ok(), is_asked, "{looked:?} where others fill {filled:?}");
+        let asks = |request: &&String| request.contains("TargetGroupArn=by-ip");
+        assert_eq!(aws.requests().iter().filter(asks).count(), usize::from(is_asked), "{filled:?}");
     }
 }
 

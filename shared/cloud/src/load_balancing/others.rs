@@ -17,15 +17,6 @@ use crate::error::CallError;
 use crate::load_balancing::target_groups::{TargetHealth, combined};
 use crate::load_balancing::targets::{ask_all, has_address, may_have, not_own, parse};
 
-/// Registrations of a group's members that another party made, not the group itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ByOthers {
-    /// Target groups that have a member by its id.
-    pub filled: Vec<Filled>,
-    /// Members that a target group has by a private address, with the target group's name.
-    pub by_address: BTreeMap<InstanceId, String>,
-}
-
 /// A target group that another party fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filled {
@@ -64,30 +55,46 @@ impl Filled {
     }
 }
 
-/// Searches every target group that may have a member, but the group's own. A target group of another VPC may have a
-/// member by its address. AWS has no call that goes from an instance to its target groups.
+/// Returns the target groups that have a member by its id, without the group's own. AWS has no call that goes from an
+/// instance to its target groups: the search asks each one of the members' VPCs.
 ///
 /// # Errors
 /// A call fails. The result is never "nowhere" then.
-pub async fn by_others<'a>(
+pub async fn filled<'a>(
     client: &Client,
     members: impl Iterator<Item = &'a Instance> + Clone,
     own: &[String],
-) -> Result<ByOthers, CallError> {
+) -> Result<Vec<Filled>, CallError> {
     let vpcs: BTreeSet<&str> = members.clone().filter_map(|i| i.belongings.vpc_id.as_deref()).collect();
-    let others = not_own(client, own, |group| may_have(group, &vpcs)).await?;
+    let others = not_own(client, own, |group| !is_by_address(group) && may_have(group, &vpcs)).await?;
     let members = Members::of(members);
-    let mut found = ByOthers::default();
-    for (group, targets) in ask_all(client, &others).await? {
-        if group.target_type() == Some(&TargetTypeEnum::Ip) {
-            let name = group.target_group_name().or(group.target_group_arn()).unwrap_or_default();
-            let named = targets.iter().filter_map(|target| members.by_address(group, target.target()?));
-            found.by_address.extend(named.map(|member| (member.id.clone(), name.to_owned())));
-        } else {
-            found.filled.extend(members.in_group(group, &targets));
-        }
+    let asked = ask_all(client, &others).await?;
+    Ok(asked.iter().filter_map(|(group, targets)| members.in_group(group, targets)).collect())
+}
+
+/// Returns the members that a target group has by a private address, with the target group's name. The search asks each
+/// target group of addresses in the region: one of another VPC may have a member. None is an Auto Scaling group's own, since
+/// such a group registers its instances by id.
+///
+/// # Errors
+/// A call fails. The result is never "nowhere" then.
+pub async fn by_address<'a>(
+    client: &Client,
+    members: impl Iterator<Item = &'a Instance> + Clone,
+) -> Result<BTreeMap<InstanceId, String>, CallError> {
+    let of_addresses = not_own(client, &[], is_by_address).await?;
+    let members = Members::of(members);
+    let mut found = BTreeMap::new();
+    for (group, targets) in ask_all(client, &of_addresses).await? {
+        let name = group.target_group_name().or(group.target_group_arn()).unwrap_or_default();
+        let named = targets.iter().filter_map(|target| members.by_address(group, target.target()?));
+        found.extend(named.map(|member| (member.id.clone(), name.to_owned())));
     }
     Ok(found)
+}
+
+fn is_by_address(group: &TargetGroup) -> bool {
+    group.target_type() == Some(&TargetTypeEnum::Ip)
 }
 
 /// Members by the names that a target group may have for them.

@@ -152,15 +152,14 @@ async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
     assert!(elb.requests().iter().all(|request| !request.contains("TargetGroupArn=own")));
 }
 
-/// Returns the registrations that others made of the instance and of another one.
-async fn of_others(elb: &Endpoint) -> (others::ByOthers, InstanceId, InstanceId) {
+/// Returns the target groups that others have filled with the instance and another one.
+async fn of_others(elb: &Endpoint) -> (Vec<others::Filled>, InstanceId, InstanceId) {
     let old = examined(NIC, false).await.instance;
     let mut newcomer = old.clone();
     newcomer.id = "i-0123456789abcdef2".parse().unwrap();
-    newcomer.belongings.addresses.clear();
     let own = ["own".to_owned()];
     let client = clients(elb).await.elbv2;
-    let found = others::by_others(&client, [&old, &newcomer].into_iter(), &own).await.unwrap();
+    let found = others::filled(&client, [&old, &newcomer].into_iter(), &own).await.unwrap();
     (found, old.id, newcomer.id)
 }
 
@@ -172,6 +171,7 @@ async fn target_groups_that_others_fill_tell_of_a_member_at_each_port() {
         ("of-strangers", "instance", "vpc-1"),
         ("far", "instance", "vpc-2"),
         ("balancer", "alb", "vpc-1"),
+        ("by-ip", "ip", "vpc-1"),
     ];
     let elb = load_balancing(GROUPS, |group| match group {
         "tasks" => [
@@ -185,7 +185,7 @@ async fn target_groups_that_others_fill_tell_of_a_member_at_each_port() {
     })
     .await;
     let (found, old, newcomer) = of_others(&elb).await;
-    let [tasks] = found.filled.as_slice() else { panic!("{found:?}") };
+    let [tasks] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(tasks.arn, "tasks");
     assert_eq!(tasks.states[&old], [TargetState::Draining, TargetState::Unhealthy]);
     assert_eq!(tasks.states[&newcomer], [TargetState::Healthy, TargetState::Checking]);
@@ -193,7 +193,7 @@ async fn target_groups_that_others_fill_tell_of_a_member_at_each_port() {
     assert_eq!((tasks.health(&newcomer), tasks.has_live(&newcomer)), (TargetHealth::NotHealthy, true));
     let nobody = "i-0123456789abcdef9".parse().unwrap();
     assert_eq!((tasks.health(&nobody), tasks.has_live(&nobody)), (TargetHealth::Absent, false));
-    for spared in ["own", "far", "balancer"] {
+    for spared in ["own", "far", "balancer", "by-ip"] {
         let asks = format!("TargetGroupArn={spared}");
         assert!(elb.requests().iter().all(|request| !request.contains(&asks)), "{spared}");
     }
@@ -210,16 +210,17 @@ async fn a_member_that_is_drained_at_every_port_is_no_live_one() {
     })
     .await;
     let (found, old, _) = of_others(&elb).await;
-    assert_eq!(
-        (found.filled[0].health(&old), found.filled[0].has_live(&old)),
-        (TargetHealth::Draining, false)
-    );
+    assert_eq!((found[0].health(&old), found[0].has_live(&old)), (TargetHealth::Draining, false));
 }
 
 #[tokio::test]
 async fn a_target_group_of_any_vpc_has_a_member_by_its_address() {
-    const GROUPS: &[(&str, &str, &str)] =
-        &[("near", "ip", "vpc-1"), ("stranger", "ip", "vpc-2"), ("central", "ip", "vpc-3")];
+    const GROUPS: &[(&str, &str, &str)] = &[
+        ("near", "ip", "vpc-1"),
+        ("stranger", "ip", "vpc-2"),
+        ("central", "ip", "vpc-3"),
+        ("tasks", "instance", "vpc-1"),
+    ];
     fn in_zone(zone: &str) -> String {
         let zone = format!("<AvailabilityZone>{zone}</AvailabilityZone><Port>");
         health("10.0.0.7", 80, "healthy", "").replace("<Port>", &zone)
@@ -230,7 +231,12 @@ async fn a_target_group_of_any_vpc_has_a_member_by_its_address() {
         _ => health("10.0.0.8", 80, "healthy", ""),
     })
     .await;
-    let (found, old, _) = of_others(&elb).await;
-    let expected = [(old, "central".to_owned())].into();
-    assert_eq!(found, others::ByOthers { filled: Vec::new(), by_address: expected });
+    let old = examined(NIC, false).await.instance;
+    let mut newcomer = old.clone();
+    newcomer.id = "i-0123456789abcdef2".parse().unwrap();
+    newcomer.belongings.addresses.clear();
+    let client = clients(&elb).await.elbv2;
+    let found = others::by_address(&client, [&old, &newcomer].into_iter()).await.unwrap();
+    assert_eq!(found, std::collections::BTreeMap::from([(old.id, "central".to_owned())]));
+    assert!(elb.requests().iter().all(|request| !request.contains("TargetGroupArn=tasks")));
 }

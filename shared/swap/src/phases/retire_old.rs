@@ -67,7 +67,7 @@ pub async fn run(
         let mut described = members(&clients, &group).await?;
         if work.kind.node().is_none() {
             let old = std::slice::from_ref(&current.candidate.instance_id);
-            note_addresses(&clients, &group, &mut described, old).await?;
+            note_addresses(&clients, &mut described, old).await?;
         }
         let answer = ask_owner(&clients, work, (&group, original), &described, current).await?;
         if answer != Next::Proceed {

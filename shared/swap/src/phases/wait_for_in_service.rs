@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
-use spot_cloud::load_balancing::others::{self, ByOthers, Filled};
+use spot_cloud::load_balancing::others::{self, Filled};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_domain::Reason;
 use spot_domain::clock;
@@ -21,7 +21,7 @@ use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{are_known_by_address, members};
+use crate::group::{members, note_addresses};
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
 use crate::work::{Current, Next, Work};
@@ -54,10 +54,9 @@ pub async fn run(
             if let Some(why) = not_serving(&clients, work, &group, current).await? {
                 why
             } else {
-                let mut described = members(&clients, &group).await?;
-                match health_by_others(&clients, work, &group, &mut described, current).await? {
-                    Some(why) => why,
-                    None => return ask_owner(&clients, work, (&group, original), &described, current).await,
+                match look_around(&clients, work, (&group, original), current).await? {
+                    Err(why) => why,
+                    Ok(next) => return Ok(next),
                 }
             }
         }
@@ -79,6 +78,29 @@ pub async fn run(
         Reason::NewcomerNotServing,
         format!("newcomer {newcomer}, {seconds} s after attach: {waiting_for}"),
     ))
+}
+
+/// Checks the target groups that others fill, and then, once, all that stands against the retirement. The inner error says
+/// what the newcomer still lacks.
+///
+/// # Errors
+/// A call fails.
+pub async fn look_around(
+    clients: &RegionClients,
+    work: &mut Work,
+    (group, original): (&Group, &Original),
+    current: &mut Current,
+) -> Result<Result<Next, String>, StepError> {
+    let mut described = members(clients, group).await?;
+    // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
+    if work.kind.node().is_none() {
+        if let Some(why) = health_by_others(clients, group, &described, current).await? {
+            return Ok(Err(why));
+        }
+        let old = std::slice::from_ref(&current.candidate.instance_id);
+        note_addresses(clients, &mut described, old).await?;
+    }
+    ask_owner(clients, work, (group, original), &described, current).await.map(Ok)
 }
 
 /// Starts the undo if the newcomer is dying: its group may notice late.
@@ -178,27 +200,16 @@ async fn target_health(
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
-/// may register at any moment: the check searches all target groups. It notes in `described` the target groups that have
-/// one of the two by its address.
-///
-/// # Errors
-/// A call fails.
-pub async fn health_by_others(
+/// may register at any moment: the check searches all target groups of the VPC.
+async fn health_by_others(
     clients: &RegionClients,
-    work: &Work,
     group: &Group,
-    described: &mut BTreeMap<InstanceId, Instance>,
+    described: &BTreeMap<InstanceId, Instance>,
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
-    // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
-    if work.kind.node().is_some() {
-        return Ok(None);
-    }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
-    let ByOthers { filled, by_address } =
-        others::by_others(&clients.elbv2, both, &group.target_group_arns).await?;
-    are_known_by_address(described, by_address);
+    let filled = others::filled(&clients.elbv2, both, &group.target_group_arns).await?;
     let missing = filled.iter().find_map(|filled| missing_in(filled, newcomer, old));
     current.also_in = filled.into_iter().map(|filled| filled.arn).collect();
     Ok(missing)
