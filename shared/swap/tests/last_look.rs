@@ -7,8 +7,7 @@ use spot_cloud::auto_scaling::groups;
 use spot_domain::Reason;
 use spot_domain::swap::journal::Retirement;
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use spot_swap::group::{members, note_addresses};
-use spot_swap::phases::retire_old::ask_owner;
+use spot_swap::phases::retire_old::look_at_group;
 use spot_swap::phases::wait_for_in_service::look_around;
 use spot_swap::work::{Next, Work};
 
@@ -38,7 +37,8 @@ fn group() -> String {
     let members: String = INSTANCES.iter().map(member).collect();
     format!(
         "<AutoScalingGroups><member><AutoScalingGroupName>web-f5f771d0</AutoScalingGroupName><AutoScalingGroupARN>\
-         arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web-f5f771d0\
+         arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:4297429e-2ad5-4c16-bc0d-9600bea3902a:\
+         autoScalingGroupName/web-f5f771d0\
          </AutoScalingGroupARN><MinSize>0</MinSize><MaxSize>3</MaxSize><DesiredCapacity>3</DesiredCapacity>\
          <LaunchConfigurationName>web</LaunchConfigurationName><Instances>{members}</Instances></member>\
          </AutoScalingGroups>"
@@ -126,16 +126,15 @@ async fn last_look(aws: &Endpoint, phase: Phase, foreseen: Retirement) -> (Optio
     let mut current = work.current.take().unwrap();
     current.journal.retirement = foreseen;
     let original = current.journal.original.clone().unwrap();
-    let group = groups::describe(&clients.autoscaling, work.group().unwrap().1).await.unwrap().unwrap();
     let next = match phase {
         Phase::WaitForInService => {
+            let name = work.group().unwrap().1;
+            let group = groups::describe(&clients.autoscaling, name).await.unwrap().unwrap();
             look_around(&clients, &mut work, (&group, &original), &mut current).await.unwrap().unwrap()
         }
         Phase::RetireOld => {
-            let mut described = members(&clients, &group).await.unwrap();
-            let old = [current.candidate.instance_id.clone()];
-            note_addresses(&clients, &mut described, &old).await.unwrap();
-            ask_owner(&clients, &mut work, (&group, &original), &described, &mut current).await.unwrap()
+            let looked = look_at_group(&clients, &mut work, &original, &mut current).await.unwrap();
+            looked.err().unwrap_or(Next::Proceed)
         }
     };
     assert_eq!(next == Next::Proceed, work.undo.is_none(), "{next:?}");
@@ -170,6 +169,16 @@ async fn target_groups_of_addresses_are_asked_only_once_nothing_else_is_waited_f
         let asks = |request: &&String| request.contains("TargetGroupArn=by-ip");
         assert_eq!(aws.requests().iter().filter(asks).count(), usize::from(is_asked), "{filled:?}");
     }
+}
+
+#[tokio::test]
+async fn the_group_that_decides_on_a_retirement_is_described_after_all_target_groups_were_asked() {
+    let aws = aws("10.0.0.99", None).await;
+    assert_eq!(last_look(&aws, Phase::RetireOld, Retirement::Detach).await, (None, None));
+    let requests = aws.requests();
+    let described = requests.iter().position(|request| request.contains("DescribeAutoScalingGroups"));
+    let asked = requests.iter().rposition(|request| request.contains("DescribeTargetHealth"));
+    assert!(asked.unwrap() < described.unwrap(), "{requests:#?}");
 }
 
 #[tokio::test]

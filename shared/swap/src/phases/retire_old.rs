@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
+use spot_cloud::load_balancing::others;
 use spot_cloud::tables::swaps::{Claim, Entered};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
@@ -24,7 +25,7 @@ use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{changed_by_now, members, note_addresses};
+use crate::group::{are_known_by_address, changed_by_now, members};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
 use crate::recovery::{calls_may_land, landed_by};
 use crate::work::{Current, Next, Work};
@@ -58,22 +59,10 @@ pub async fn run(
     {
         return Ok(undo);
     }
-    let Some(group) = context.group(&clients, work).await? else {
-        return Ok(work.undo_for(Change::deleted()));
+    let group = match look_at_group(&clients, work, original, current).await? {
+        Ok(group) => group,
+        Err(undo) => return Ok(undo),
     };
-    // The drain of a node runs between the last phase and this one, for hours perhaps.
-    let is_fresh = |at: Timestamp| clock::now().duration_since(at) < ASKED_FOR;
-    if !current.owner_asked_at.is_some_and(is_fresh) {
-        let mut described = members(&clients, &group).await?;
-        if work.kind.node().is_none() {
-            let old = std::slice::from_ref(&current.candidate.instance_id);
-            note_addresses(&clients, &mut described, old).await?;
-        }
-        let answer = ask_owner(&clients, work, (&group, original), &described, current).await?;
-        if answer != Next::Proceed {
-            return Ok(answer);
-        }
-    }
     let old = &current.candidate.instance_id;
     let change = changed_before_retirement(&group, old, &current.newcomer, original, &work.settings);
     if let Some(change) = change {
@@ -83,6 +72,41 @@ pub async fn run(
         Some(which) => leave(context, &clients, work, current, (which, original)).await,
         None => Ok(Next::Wait),
     }
+}
+
+/// Returns the group as it is now. If the last look is no longer fresh, it is repeated: the drain of a node runs between the
+/// last phase and this one, for hours perhaps. The inner error is the next state if something stands against the retirement.
+///
+/// # Errors
+/// A call fails.
+pub async fn look_at_group(
+    clients: &RegionClients,
+    work: &mut Work,
+    original: &Original,
+    current: &mut Current,
+) -> Result<Result<Group, Next>, StepError> {
+    let is_fresh = |at: Timestamp| clock::now().duration_since(at) < ASKED_FOR;
+    let asks_again = !current.owner_asked_at.is_some_and(is_fresh);
+    // The search takes a while. The group decides on the retirement, and is described after it.
+    let mut by_address = BTreeMap::new();
+    if asks_again && work.kind.node().is_none() {
+        let old = std::slice::from_ref(&current.candidate.instance_id);
+        let described = instances::describe(&clients.ec2, old).await?;
+        by_address = others::by_address(&clients.elbv2, described.values()).await?;
+    }
+    let (arn, name) = work.group()?;
+    let Some(group) = groups::describe_same(&clients.autoscaling, arn, name).await? else {
+        return Ok(Err(work.undo_for(Change::deleted())));
+    };
+    if asks_again {
+        let mut described = members(clients, &group).await?;
+        are_known_by_address(&mut described, by_address);
+        let answer = ask_owner(clients, work, (&group, original), &described, current).await?;
+        if answer != Next::Proceed {
+            return Ok(Err(answer));
+        }
+    }
+    Ok(Ok(group))
 }
 
 /// The place of this try among those of the step.
