@@ -8,7 +8,7 @@ use spot_cloud::tables::swaps::Leased;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
-use spot_domain::swap::group::{Group, InstanceState};
+use spot_domain::swap::group::{Group, InstanceState, MOST_MEMBERS_IN_A_RUN};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
@@ -256,7 +256,7 @@ async fn changed(
     work: &mut Work,
     group: &Group,
 ) -> Result<Option<String>, CallError> {
-    if let Some(why) = group.unsupported_or_busy() {
+    if let Some(why) = group.unsupported_or_busy().or_else(|| group.too_large(MOST_MEMBERS_IN_A_RUN)) {
         return Ok(Some(why));
     }
     if clock::now().duration_since(work.checked_at) < CHECKED_FOR {
@@ -293,7 +293,34 @@ async fn unterminable(clients: &RegionClients, candidate: &Candidate) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use spot_scripted::{Endpoint, ScriptedAnswer};
+
     use super::*;
+
+    const GROUP: &str = "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>\
+         <AutoScalingGroupName>web</AutoScalingGroupName><AutoScalingGroupARN>\
+         arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web\
+         </AutoScalingGroupARN><MinSize>0</MinSize><MaxSize>9</MaxSize><DesiredCapacity>1</DesiredCapacity>\
+         <LaunchConfigurationName>web</LaunchConfigurationName><Instances><member>\
+         <InstanceId>i-3ca6abe5166a142f9</InstanceId><LifecycleState>InService</LifecycleState>\
+         <HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member></Instances>\
+         </member></AutoScalingGroups></DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>";
+
+    #[tokio::test]
+    async fn a_group_that_outgrows_the_journal_gets_no_further_launch() {
+        let aws = Endpoint::start(vec![ScriptedAnswer::ok(GROUP)]).await;
+        let clients = RegionClients::new(&aws.config().await);
+        let name = "web".parse().unwrap();
+        let mut group = groups::describe(&clients.autoscaling, &name).await.unwrap().unwrap();
+        let payload = include_str!("../tests/payloads/3fb1158-group-after-launch.json");
+        let mut work: Work = serde_json::from_str(payload).unwrap();
+        work.checked_at = clock::now();
+        group.members.resize(MOST_MEMBERS_IN_A_RUN, group.members[0].clone());
+        assert_eq!(changed(&clients, &mut work, &group).await.unwrap(), None);
+        group.members.push(group.members[0].clone());
+        let why = changed(&clients, &mut work, &group).await.unwrap().unwrap();
+        assert!(why.contains("4501 members"), "{why}");
+    }
 
     #[test]
     fn a_schedule_counts_from_the_boot_to_the_drain_after_the_wait_at_the_cordon() {

@@ -12,7 +12,7 @@ use spot_domain::settings::Settings;
 use spot_domain::swap::asked::Asked;
 use spot_domain::swap::belongings::Given;
 use spot_domain::swap::fitness::{Hook, unfit};
-use spot_domain::swap::group::{Group, Instance, Launch};
+use spot_domain::swap::group::{Group, Instance, Launch, MOST_MEMBERS};
 use spot_domain::swap::journal::Retirement;
 use spot_domain::swap::selection::{
     Change, Launches, Selection, View, Zones, launches_of, member_launch, select,
@@ -58,7 +58,7 @@ pub async fn fitness(
     Ok(busy.map_or(Fitness::Fit(hooks), Fitness::Busy))
 }
 
-/// Refuses a group that may not be swapped. Returns its lifecycle hooks.
+/// Refuses a group that may not be swapped, or that is too large for the journal of a run. Returns its lifecycle hooks.
 ///
 /// # Errors
 /// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
@@ -67,6 +67,9 @@ pub async fn refuse_unfit(
     settings: &Settings,
     group: &Group,
 ) -> Result<Vec<Hook>, StepError> {
+    if let Some(why) = group.too_large(MOST_MEMBERS) {
+        return Err(not_supported(group, &why));
+    }
     match fitness(clients, settings, group).await? {
         Fitness::Fit(hooks) => Ok(hooks),
         Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name).into())),

@@ -5,8 +5,11 @@
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_domain::Reason;
+use spot_domain::swap::group::MOST_MEMBERS;
 use spot_domain::swap::journal::Retirement;
 use spot_scripted::{Endpoint, ScriptedAnswer};
+use spot_swap::error::StepError;
+use spot_swap::group::{changed_by_now, refuse_unfit};
 use spot_swap::phases::retire_old::look_at_group;
 use spot_swap::phases::wait_for_in_service::look_around;
 use spot_swap::work::{Next, Work};
@@ -195,4 +198,25 @@ async fn a_hook_that_came_since_the_launch_keeps_the_old_instance_and_one_that_w
         let seen = last_look(&aws, Phase::WaitForInService, foreseen).await;
         assert_eq!(seen, (undone, ended), "{hook:?} where {foreseen:?} was foreseen");
     }
+}
+
+#[tokio::test]
+async fn the_largest_group_begins_a_run_and_a_newcomer_or_a_few_more_members_undo_nothing() {
+    let aws = aws("10.0.0.99", None).await;
+    let clients = RegionClients::new(&aws.config().await);
+    let mut work: Work = serde_json::from_str(AFTER_ATTACH).unwrap();
+    let name = work.group().unwrap().1.clone();
+    let mut group = groups::describe(&clients.autoscaling, &name).await.unwrap().unwrap();
+    let one = group.members[0].clone();
+    group.members.resize(MOST_MEMBERS, one.clone());
+    assert!(refuse_unfit(&clients, &work.settings, &group).await.is_ok());
+    for _ in 0..3 {
+        group.members.push(one.clone());
+        let changed = changed_by_now(&clients, &mut work, &group, Retirement::Detach).await.unwrap();
+        assert_eq!(changed, None, "with {} members", group.members.len());
+    }
+    let refused = refuse_unfit(&clients, &work.settings, &group).await.unwrap_err();
+    assert!(
+        matches!(&refused, StepError::GroupNotSupported(why) if why.to_string().contains("4003 members"))
+    );
 }

@@ -59,7 +59,6 @@ pub fn unfit(group: &Group, hooks: &[Hook], settings: &Settings) -> Result<Optio
     let tags = GroupTags::of(&group.tags, settings)?;
     Ok(group
         .unsupported()
-        .or_else(|| group.too_large())
         .or_else(|| filled_by(&group.tags))
         .or_else(|| hooks.iter().find_map(drained_by_ecs))
         .or_else(|| hooks.iter().find_map(|hook| missed(hook, &tags)))
@@ -245,13 +244,6 @@ mod tests {
         assert_eq!(judged(&group, &[]).unwrap(), None);
         group.propagated_tags.insert("ready".into(), "yes".into());
         assert!(judged(&group, &[]).unwrap().unwrap().contains("ready"));
-    }
-
-    #[test]
-    fn a_group_whose_members_the_journal_cannot_name_is_refused() {
-        assert_eq!(judged(&group_of(4_000), &[]).unwrap(), None);
-        let why = judged(&group_of(4_001), &[]).unwrap().unwrap();
-        assert!(why.contains("4001 members") && why.contains("4000 at most"), "{why}");
     }
 
     #[test]

@@ -19,10 +19,14 @@ use crate::tags::Tags;
 /// the new instance (spoptimize #2).
 pub const AZ_REBALANCE: &str = "AZRebalance";
 
-/// The most members of a group that a swap, or the answer to a notice, works on: the journal names each of them. Step
+/// The most members of a group that a run, or the answer to a notice, begins with: the journal names each of them. Step
 /// Functions hands 256 KiB from one step to the next, and ends an execution with more than that without its `Catch`.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 pub const MOST_MEMBERS: usize = 4_000;
+
+/// The most members of a group that a run in progress launches for. The group has grown meanwhile: by what its owner asks for,
+/// by a newcomer, and by members that are still leaving. No swap is undone for its group's size.
+pub const MOST_MEMBERS_IN_A_RUN: usize = 4_500;
 
 /// The scaling process that notices a member's death.
 pub const HEALTH_CHECK: &str = "HealthCheck";
@@ -296,13 +300,12 @@ impl Group {
         None
     }
 
-    /// Returns why the group has too many members to note them all.
+    /// Returns why the group has too many members to note them all, in a journal that names this number `at_most`.
     #[must_use]
-    pub fn too_large(&self) -> Option<String> {
+    pub fn too_large(&self, at_most: usize) -> Option<String> {
         let members = self.members.len();
-        (members > MOST_MEMBERS).then(|| {
-            format!("it has {members} members, and the journal of a swap names {MOST_MEMBERS} at most")
-        })
+        (members > at_most)
+            .then(|| format!("it has {members} members, and the journal names {at_most} at most"))
     }
 
     /// Returns how many On-Demand instances of `desired` the owner keeps.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
 use spot_domain::clock;
-use spot_domain::swap::group::MOST_MEMBERS;
+use spot_domain::swap::group::{MOST_MEMBERS, MOST_MEMBERS_IN_A_RUN};
 use spot_domain::swap::report::EndedBy;
 
 use super::*;
@@ -198,7 +198,7 @@ fn a_group_of_thousands_fits_the_payload() {
 }
 
 #[test]
-fn the_largest_group_fits_the_payload_while_its_journal_names_each_member() {
+fn the_largest_group_fits_the_payload_while_it_grows_and_its_journal_names_each_member() {
     let mut run = group_at_launch();
     run.queue.clear();
     let mut one = serde_json::from_str::<Work>(PAYLOADS[0].1).unwrap().queue.remove(0);
@@ -210,7 +210,7 @@ fn the_largest_group_fits_the_payload_while_its_journal_names_each_member() {
     );
     run.enqueue(vec![one.clone(); 2_000]);
     assert_eq!(run.queue.len(), 30_000 / before, "the queue makes room for the members");
-    let members = (0..u32::try_from(MOST_MEMBERS).unwrap()).map(id).collect();
+    let members = (0..u32::try_from(MOST_MEMBERS_IN_A_RUN).unwrap()).map(id).collect();
     let original = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members };
     run.current.as_mut().unwrap().journal.original = Some(original);
     assert!(serde_json::to_vec(&run).unwrap().len() < 200_000, "256 KiB, and results to come");

@@ -95,6 +95,13 @@ fn a_type_is_launched_from_its_own_override() {
 }
 
 #[test]
+fn a_group_with_more_members_than_a_journal_names_is_too_large() {
+    assert_eq!(group_of(4_000).too_large(MOST_MEMBERS), None);
+    let why = group_of(4_001).too_large(MOST_MEMBERS).unwrap();
+    assert!(why.contains("4001 members") && why.contains("4000 at most"), "{why}");
+}
+
+#[test]
 fn patterns_of_requirements_are_obeyed() {
     let requirements =
         Requirements { allowed: vec!["m5.*".into(), "c*.large".into()], excluded: vec!["m5.2*".into()] };
