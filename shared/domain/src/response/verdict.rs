@@ -9,7 +9,7 @@ use crate::ids::{ClusterName, InstanceId};
 use crate::own_tags::{like_disabled, like_opt_out};
 use crate::owners::{Owner, kubernetes, service_of_group};
 use crate::settings::Settings;
-use crate::swap::group::{Group, Instance, MOST_MEMBERS, Member, MemberState};
+use crate::swap::group::{Group, Instance, MOST_MEMBERS_OF_ANSWER, Member, MemberState};
 use crate::swap::journal::{Journal, Stage, SwapId};
 use crate::swap::recovery::answer::is_time_up;
 use crate::tags::{Tags, cluster_of};
@@ -201,7 +201,7 @@ pub fn not_first(group: &Group, ends_at: Timestamp, now: Timestamp) -> Option<Be
         let left = ends_at.duration_since(now).as_secs();
         return Some(Because::of(AnswerReason::NoTime, format!("{left} s are left")));
     }
-    if let Some(why) = group.too_large(MOST_MEMBERS) {
+    if let Some(why) = group.too_large(MOST_MEMBERS_OF_ANSWER) {
         return Some(Because::of(AnswerReason::NoRoom, why));
     }
     let counted = counted(group);

@@ -3,7 +3,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::swap::group::InstanceState;
 use crate::swap::group::tests::{group_of, id, member, on_demand};
-use crate::swap::journal::{Retirement, SwapKind};
+use crate::swap::journal::{AnswerJournal, Retirement, SwapKind};
 use crate::tags::{CLUSTER_TAG, MANAGED_BY, SWAP_TAG};
 
 fn spot(n: u32) -> Instance {
@@ -196,10 +196,23 @@ fn a_replacement_comes_first_where_there_is_rest_and_time() {
         let scaling = Group { desired, ..group_of(2) };
         assert_eq!(reason(&scaling, 110), Some(AnswerReason::GroupBusy), "{desired} are desired");
     }
-    assert_eq!(reason(&group_of(4_000), 110), None);
-    assert_eq!(reason(&group_of(4_001), 110), Some(AnswerReason::NoRoom), "the journal can't name them all");
+    assert_eq!(reason(&group_of(8_000), 110), None);
+    assert_eq!(reason(&group_of(8_001), 110), Some(AnswerReason::NoRoom), "the journal can't name them all");
     assert_eq!(end_of(now, in_seconds(119)), Ok(in_seconds(120)));
     assert_eq!(end_of(now, in_seconds(120)).unwrap_err().reason, AnswerReason::TooLate);
+}
+
+#[test]
+fn the_journal_of_an_answer_in_the_largest_group_leaves_room_in_the_payload() {
+    let now = Timestamp::UNIX_EPOCH;
+    let kind = SwapKind::Answer(AnswerJournal::new(now));
+    let mut journal = Journal::new(&id(1), now, Retirement::TerminateInGroup, kind);
+    let original = journal.foresee_raise(&group_of(8_000), now);
+    assert_eq!(original.members.len(), MOST_MEMBERS_OF_ANSWER);
+    assert!(
+        serde_json::to_vec(&journal).unwrap().len() < 200_000,
+        "256 KiB, with the settings and the result"
+    );
 }
 
 #[test]
