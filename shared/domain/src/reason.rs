@@ -147,10 +147,10 @@ reasons! {
     /// No cleared pool had capacity.
     NoCapacity = "NO_CAPACITY",
         way_out: "Start again later, or allow other types.";
-    /// A quota of the account stops the launch in every pool of the instance; the detail names it.
+    /// A quota of the account stops the launch in every pool that the gate cleared; the detail names it.
     QuotaExceeded = "QUOTA_EXCEEDED", ends: Run,
         way_out: "Raise the quota (Service Quotas), then start again.";
-    /// A permission is missing; the detail names the call. A launch was denied in every pool of the instance.
+    /// A permission is missing; the detail names the call. A launch was denied in every pool that the gate cleared.
     NotAuthorized = "NOT_AUTHORIZED", ends: Run,
         way_out: "Grant the call: deploy the stack anew, or [account.yaml](../../shared/cloud/account.yaml) in the \
             other account; for a cluster, see [access](../nodes.md#access-to-the-cluster). A policy of your \

@@ -61,7 +61,7 @@ pub struct Attempts<'a> {
     is_repeated: bool,
     tries: usize,
     refused: Vec<(Pool, Refusal)>,
-    failed: Vec<(Pool, Reason, String)>,
+    failed: Vec<Failed>,
 }
 
 impl<'a> Attempts<'a> {
@@ -137,7 +137,7 @@ impl<'a> Attempts<'a> {
                 // AWS denies the call before it looks for the instance that the ClientToken has launched.
                 Err(error) if error.kind == Kind::Denied && may_have_launched => {
                     let detail = error.to_string();
-                    return Ok(InPool::EndsRun(Refusal { reason: Reason::NotAuthorized, detail }));
+                    return Ok(InPool::EndsRun(Refusal::new(Reason::NotAuthorized, detail)));
                 }
                 Err(error) => {
                     let why = said(&error, &order.subnet_id);
@@ -196,29 +196,35 @@ impl<'a> Attempts<'a> {
     /// Returns one reason for all refusals, of which the details name the first few.
     #[must_use]
     pub fn none_launched(self, not_cheaper: &str) -> Refusal {
-        if self.failed.is_empty() && self.refused.is_empty() {
-            let detail = "no further pool or subnet is left to try".to_owned();
-            return Refusal { reason: Reason::NoCapacity, detail };
-        }
-        if self.failed.is_empty() {
-            return Refusal::all(&self.refused);
-        }
-        let failed: Vec<Reason> = self.failed.iter().map(|(_, reason, _)| *reason).collect();
-        let reason = worst(&failed, self.refused.is_empty());
-        let failed = self.failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}"));
-        let details = failed.chain((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned())).collect();
-        Refusal { reason, detail: first_few(details) }
+        none_launched(self.failed, &self.refused, not_cheaper)
     }
 }
 
-/// Returns the reason that stands for all failed launches of one candidate. Capacity comes before a full subnet, and what
-/// EC2 rejects comes last.
+/// A launch that failed: its pool, the reason, and the reason in words.
+type Failed = (Pool, Reason, String);
+
+/// Returns one reason for the launches of a candidate that failed, and the pools that the gate refused.
 ///
-/// A quota or a missing permission ends the run. It stands only if each launch failed by it, and no pool was refused by
-/// the gate. A quota may be that of one class of types, and a policy or an image may deny one type. The types that are
-/// missing here may launch in another zone.
-fn worst(failed: &[Reason], gate_let_all_through: bool) -> Reason {
-    let is_the_only = |reason: &Reason| gate_let_all_through && failed.iter().all(|found| found == reason);
+/// A quota or a missing permission ends the run if all pools were tried. A quota may be that of one class of types, and a
+/// policy or an image may deny one type: a type that the gate refused here may launch in another zone.
+fn none_launched(failed: Vec<Failed>, refused: &[(Pool, Refusal)], not_cheaper: &str) -> Refusal {
+    if failed.is_empty() && refused.is_empty() {
+        return Refusal::new(Reason::NoCapacity, "no further pool or subnet is left to try");
+    }
+    if failed.is_empty() {
+        return Refusal::all(refused);
+    }
+    let reasons: Vec<Reason> = failed.iter().map(|(_, reason, _)| *reason).collect();
+    let failed = failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}"));
+    let details = failed.chain((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned())).collect();
+    let refusal = Refusal::new(worst(&reasons), first_few(details));
+    Refusal { others_may_launch: !refused.is_empty(), ..refusal }
+}
+
+/// Returns the reason that stands for all failed launches of one candidate. A quota or a missing permission stands if each
+/// launch failed by it. Else capacity comes before a full subnet, and what EC2 rejects comes last.
+fn worst(failed: &[Reason]) -> Reason {
+    let is_the_only = |reason: &Reason| failed.iter().all(|found| found == reason);
     let account_wide = [Reason::QuotaExceeded, Reason::NotAuthorized].into_iter().find(is_the_only);
     let of_pools = || [Reason::NoCapacity, Reason::SubnetFull].into_iter().find(|r| failed.contains(r));
     account_wide.or_else(of_pools).unwrap_or(Reason::LaunchRejected)
@@ -240,13 +246,13 @@ async fn fresh(
 /// Returns the refusal for an attempt that may have launched, and can't be made again.
 fn in_doubt(attempt: usize) -> Refusal {
     let detail = format!("launch attempt {attempt} got no answer, and its pool is not tried any more");
-    Refusal { reason: Reason::StepFailed, detail }
+    Refusal::new(Reason::StepFailed, detail)
 }
 
 /// Returns the refusal for a gate that does not answer.
 #[must_use]
 pub fn closed(why: &GateClosed) -> Refusal {
-    Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
+    Refusal::new(Reason::GateUnreachable, why.to_string())
 }
 
 /// Returns the reason for a refused launch. The refusal concerns the pool, the subnet, this very instance, or a
@@ -271,20 +277,33 @@ fn said(error: &CallError, subnet_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason::{LaunchRejected, NoCapacity, NotAuthorized, QuotaExceeded, SubnetFull};
-    use super::worst;
+    use super::Reason::{LaunchRejected, NoCapacity, NotAuthorized, PoolPoisoned, QuotaExceeded, SubnetFull};
+    use super::{Failed, Pool, Refusal, none_launched, worst};
 
     #[test]
     fn what_one_pool_says_of_the_account_ends_no_run_if_another_pool_says_otherwise() {
         for account_wide in [QuotaExceeded, NotAuthorized] {
-            assert_eq!(worst(&[account_wide; 2], true), account_wide);
-            assert_eq!(worst(&[account_wide; 2], false), LaunchRejected, "a poisoned pool was not asked");
+            assert_eq!(worst(&[account_wide; 2]), account_wide);
             for other in [NoCapacity, SubnetFull, LaunchRejected] {
-                assert_eq!(worst(&[account_wide, other], true), other);
-                assert_eq!(worst(&[other, account_wide], true), other);
+                assert_eq!(worst(&[account_wide, other]), other);
+                assert_eq!(worst(&[other, account_wide]), other);
             }
         }
-        assert_eq!(worst(&[QuotaExceeded, NotAuthorized], true), LaunchRejected);
-        assert_eq!(worst(&[LaunchRejected, SubnetFull, NoCapacity], true), NoCapacity);
+        assert_eq!(worst(&[QuotaExceeded, NotAuthorized]), LaunchRejected);
+        assert_eq!(worst(&[LaunchRejected, SubnetFull, NoCapacity]), NoCapacity);
+    }
+
+    #[test]
+    fn a_denial_keeps_its_name_beside_a_pool_that_the_gate_refused() {
+        let pool = |kind: &str| -> Pool { format!("us-east-1#use1-az6#{kind}").parse().unwrap() };
+        let denied =
+            |kind: &str| -> Failed { (pool(kind), NotAuthorized, "ec2:RunInstances: denied".into()) };
+        let poisoned = [(pool("m5.large"), Refusal::new(PoolPoisoned, "poisoned until X"))];
+        let cases: [(&[(Pool, Refusal)], bool); 2] = [(&poisoned, true), (&[], false)];
+        for (refused, others_may_launch) in cases {
+            let refusal = none_launched(vec![denied("c5.large"), denied("r5.large")], refused, "");
+            assert_eq!((refusal.reason, refusal.others_may_launch), (NotAuthorized, others_may_launch));
+            assert!(refusal.detail.contains("c5.large: ec2:RunInstances: denied"), "{}", refusal.detail);
+        }
     }
 }

@@ -174,7 +174,7 @@ pub enum LaunchLook {
 
 impl LaunchLook {
     fn refused(reason: Reason, detail: impl Into<String>) -> Self {
-        Self::Refused(Refusal { reason, detail: detail.into() })
+        Self::Refused(Refusal::new(reason, detail))
     }
 }
 
@@ -280,12 +280,9 @@ async fn with_its_tags_now(clients: &RegionClients, queued: Candidate) -> Result
 async fn unterminable(clients: &RegionClients, candidate: &Candidate) -> Result<Option<Refusal>, CallError> {
     match instances::is_termination_protected(&clients.ec2, &candidate.instance_id).await {
         Ok(false) => Ok(None),
-        Ok(true) => Ok(Some(Refusal {
-            reason: Reason::TerminationProtected,
-            detail: "DisableApiTermination is on".to_owned(),
-        })),
+        Ok(true) => Ok(Some(Refusal::new(Reason::TerminationProtected, "DisableApiTermination is on"))),
         Err(error) if error.kind == Kind::NotFound => {
-            Ok(Some(Refusal { reason: Reason::InstanceGone, detail: error.to_string() }))
+            Ok(Some(Refusal::new(Reason::InstanceGone, error.to_string())))
         }
         Err(error) => Err(error),
     }

@@ -93,9 +93,17 @@ pub struct Refusal {
     pub reason: Reason,
     /// The reason in words for a person.
     pub detail: String,
+    /// Other candidates may launch all the same, also if the reason is one that ends a run.
+    pub others_may_launch: bool,
 }
 
 impl Refusal {
+    /// Returns the refusal for this reason.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), others_may_launch: false }
+    }
+
     /// Returns the refusal of every launch where the gate is blind, unless the settings allow launches there.
     #[must_use]
     pub fn of_blind_gate(work: &Work) -> Option<Self> {
@@ -105,7 +113,7 @@ impl Refusal {
             "nobody hands the interruptions in account {account_id}, region {region}, to the stack: {why}; or set \
              blind_gate to allow"
         );
-        Some(Self { reason: Reason::GateBlind, detail })
+        Some(Self::new(Reason::GateBlind, detail))
     }
 
     /// Returns the refusal of a verdict that is one.
@@ -113,11 +121,9 @@ impl Refusal {
         match verdict {
             PoolVerdict::Cleared(_) => None,
             PoolVerdict::PoisonedUntil(until) => {
-                Some(Self { reason: Reason::PoolPoisoned, detail: format!("poisoned until {until}") })
+                Some(Self::new(Reason::PoolPoisoned, format!("poisoned until {until}")))
             }
-            PoolVerdict::Unreadable(row) => {
-                Some(Self { reason: Reason::PoolUnreadable, detail: row.to_string() })
-            }
+            PoolVerdict::Unreadable(row) => Some(Self::new(Reason::PoolUnreadable, row.to_string())),
         }
     }
 
@@ -125,10 +131,8 @@ impl Refusal {
     pub(crate) fn all(refusals: &[(Pool, Self)]) -> Self {
         let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::PoolUnreadable);
         let details = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
-        Self {
-            reason: if unreadable { Reason::PoolUnreadable } else { Reason::PoolPoisoned },
-            detail: first_few(details),
-        }
+        let reason = if unreadable { Reason::PoolUnreadable } else { Reason::PoolPoisoned };
+        Self::new(reason, first_few(details))
     }
 }
 
@@ -215,8 +219,7 @@ mod tests {
     #[test]
     fn a_poisoned_type_gives_way_to_the_next_in_the_same_zone() {
         let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
-        let refusals =
-            [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let refusals = [(&poisoned, Refusal::new(Reason::PoolPoisoned, "poisoned until X"))];
         let (kept, refused) = keep_cleared(candidate(&["m5.large", "m5a.large"]), &refusals);
         assert_eq!(refused, None);
         assert_eq!(kept.pools.len(), 1);
@@ -229,8 +232,7 @@ mod tests {
     #[test]
     fn the_poison_of_a_pool_says_nothing_of_on_demand() {
         let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
-        let refusals =
-            [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let refusals = [(&poisoned, Refusal::new(Reason::PoolPoisoned, "poisoned until X"))];
         let back = Candidate { from: Market::Spot, to: Market::OnDemand, ..candidate(&["m5.large"]) };
         assert_eq!(keep_cleared(back.clone(), &refusals), (back, None));
     }

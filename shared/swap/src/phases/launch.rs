@@ -81,7 +81,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         // Nobody knows what such a newcomer came from.
         Some(newcomer) if newcomer.came_from.is_none() && journal.is_ahead => {
             let detail = format!("newcomer {} was launched ahead, and the answer was lost", newcomer.id);
-            Err(Refusal { reason: Reason::StepFailed, detail })
+            Err(Refusal::new(Reason::StepFailed, detail))
         }
         Some(newcomer) => Ok((newcomer, candidate.clone())),
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
@@ -110,7 +110,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         }
         Err(refusal) => {
             context.swaps.close(&work.lease, &journal, End::Undone, Release::Keep).await?;
-            work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
+            work.skip_refused(&candidate.instance_id, refusal);
             Ok(work.next_candidate())
         }
     }
@@ -134,7 +134,7 @@ async fn refused_or_fit(
 ) -> Result<LaunchLook, StepError> {
     if let Rest::Never(why) = rest {
         work.end(Reason::GroupScaling, why.clone());
-        return Ok(LaunchLook::Refused(Refusal { reason: Reason::GroupScaling, detail: why }));
+        return Ok(LaunchLook::Refused(Refusal::new(Reason::GroupScaling, why)));
     }
     look_before_launch(context, work, clients, group, queued).await
 }

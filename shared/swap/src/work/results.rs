@@ -7,6 +7,7 @@ use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
 use spot_domain::{InstanceId, Pool, Reason};
 
 use super::{Current, Work};
+use crate::phases::gate::Refusal;
 
 impl Work {
     /// Records why an instance stays. The run ends if the rest would meet the same fate.
@@ -16,6 +17,17 @@ impl Work {
             self.count_failure(&left);
         }
         self.end_if_account_wide(&left);
+        self.skipped.push(left);
+    }
+
+    /// Records why nothing was launched for an instance. The run goes on if others may launch; that counts as a failure.
+    pub fn skip_refused(&mut self, instance_id: &InstanceId, refusal: Refusal) {
+        let Refusal { reason, detail, others_may_launch } = refusal;
+        if !(others_may_launch && reason.ends_run()) {
+            return self.skip(instance_id, reason, detail);
+        }
+        let left = NotSwapped::new(instance_id, reason, detail);
+        self.count_failure(&left);
         self.skipped.push(left);
     }
 

@@ -8,6 +8,7 @@ use spot_domain::swap::group::{MOST_MEMBERS, MOST_MEMBERS_IN_A_RUN};
 use spot_domain::swap::report::EndedBy;
 
 use super::*;
+use crate::phases::gate::Refusal;
 
 /// What executions of release 3fb1158 handed from one step to the next. An upgrade in the middle of one must not
 /// end it: these stay as they are, and each release adds its own.
@@ -86,6 +87,21 @@ fn a_success_begins_the_count_anew_and_a_skip_is_no_failure() {
         run.done(done.clone());
     }
     assert_eq!(run.ending(), None);
+}
+
+#[test]
+fn a_denial_that_leaves_others_their_turn_keeps_its_name_and_counts_as_a_failure() {
+    let mut run = work();
+    let refusal = Refusal { others_may_launch: true, ..Refusal::new(Reason::NotAuthorized, "its words") };
+    for n in 1..run.settings.max_failures_in_a_row {
+        run.skip_refused(&id(n), refusal.clone());
+        assert_eq!((run.ending(), run.skipped.last().unwrap().reason), (None, Reason::NotAuthorized));
+    }
+    run.skip_refused(&id(9), refusal.clone());
+    assert_eq!(run.ending().unwrap().reason, Reason::NotAuthorized, "several in a row");
+    let mut run = work();
+    run.skip_refused(&id(1), Refusal { others_may_launch: false, ..refusal });
+    assert_eq!(run.ending().unwrap().reason, Reason::NotAuthorized);
 }
 
 #[test]
