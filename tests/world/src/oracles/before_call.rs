@@ -157,7 +157,8 @@ impl Oracles {
         self.holds(doomed.is_none(), || {
             format!("{} of {id}, and EC2 takes newcomer {doomed:?} back", call.action)
         });
-        if call.action == "TerminateInstances" {
+        // Nothing tells who has taken an instance out that our way back had attached.
+        if call.action == "TerminateInstances" && !self.owners.contains(id) {
             let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
             let pools =
                 ours.iter().max_by_key(launched_at).and_then(|newcomer| pool(fleet, newcomer)).into_iter();
