@@ -95,7 +95,7 @@ fn own_type_is_short(world: &mut World) {
 /// An instance whose twin starts from an image of its disks.
 fn with_image(habits: AwsHabits) -> Scene {
     let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, habits, ..Scene::of_instance() }
+    Scene { habits, input, ..Scene::of_instance() }
 }
 
 /// A group of so many nodes, with room for one more.

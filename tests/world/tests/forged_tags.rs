@@ -75,11 +75,11 @@ fn an_image_and_a_twin_whose_end_nobody_knows_are_found_by_name_and_token_alone(
 }
 
 /// The tags are forged in a second of the swap, and a person stops it in the next one.
-fn survives_forgery_and_stop(scene: &Scene, step: usize) {
+fn survives_forgery_and_stop(scene: &Scene, every: usize) {
     let world = play_or_tell(scene, Plan::none()).world;
     let last = world.chronicle.calls.last().map_or(BEGIN, |call| call.at);
     let seconds = 2..=u64::try_from(last.duration_since(BEGIN).as_secs()).unwrap_or_default();
-    for at in seconds.step_by(if is_full() { 7 } else { step }) {
+    for at in seconds.step_by(if is_full() { 7 } else { every }) {
         let scene = Scene { acts: vec![(at, Act::TagsAreForged)], ..scene.clone() };
         let stop = Stop { at: at + 1, redriven_after: None };
         holds(Ok(are_left_alone(&scene, [Plan::Stopped(stop)].into_iter())));

@@ -178,7 +178,7 @@ const TAGS_FILL_UP: Happening = |world| {
 #[test]
 fn an_attach_may_be_refused_for_too_many_tags() {
     let habits = AwsHabits { attach_refuses_too_many_tags: true, ..AwsHabits::default() };
-    let happenings = vec![(Duration::from_secs(60), TAGS_FILL_UP)];
+    let happenings = vec![(Duration::from_mins(1), TAGS_FILL_UP)];
     let scene = Scene { happenings, ..scene(habits) };
     sampled(&scene, "AttachInstances", FEW, "The maximum number of Tags");
 }

@@ -62,8 +62,8 @@ fn holder(ended: &Ended) -> Option<&str> {
 /// Returns the first target group of the beginning that the instance is not healthy in.
 fn unhealthy_in(ended: &Ended, id: &str) -> Option<String> {
     let fleet = &ended.world.fleet;
-    let groups = fleet.target_groups().keys().filter(|arn| arn.contains("/lab-"));
-    groups.cloned().find(|arn| !fleet.is_healthy_in(std::slice::from_ref(arn), id))
+    let mut groups = fleet.target_groups().keys().filter(|arn| arn.contains("/lab-"));
+    groups.find(|&arn| !fleet.is_healthy_in(std::slice::from_ref(arn), id)).cloned()
 }
 
 /// Says why the old instance is not alone, with all that it had, or what is left beside it.
