@@ -19,7 +19,7 @@ use crate::scene::Scene;
 use crate::wire::Service;
 
 /// One in so many calls is in the default share of an act.
-const MOMENTS: usize = 48;
+const MOMENTS: usize = 64;
 /// So many second faults are played with each first one.
 const SECONDS: usize = 4;
 
@@ -196,7 +196,7 @@ pub fn sample<T>(n: usize, seed: u64, all: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// Plays an act of others beside calls of a history: each act takes place as the call is sent, so that no look before shows
-/// it. The default share is one call in 48; the seed decides which.
+/// it. The default share is one call in 64; the seed decides which.
 ///
 /// # Errors
 /// The history without the act breaks a promise.

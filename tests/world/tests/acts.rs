@@ -1,12 +1,13 @@
 //! A swap beside the acts of others, one act at a time.
 
-#![allow(clippy::panic)]
+#![allow(clippy::panic, clippy::expect_used)]
 
 mod holds;
 
-use holds::holds;
+use holds::{holds, play_or_tell};
 use spot_world::acts::Act;
-use spot_world::campaign::beside_calls;
+use spot_world::campaign::{all, beside_calls};
+use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
 
@@ -84,4 +85,15 @@ fn zones_capacity_and_targets_may_be_out_of_order_during_a_swap() {
         Act::TargetTurnsUnhealthy(0),
         Act::TargetTurnsUnhealthy(2),
     ]);
+}
+
+/// The group launches another in its place, which is InService half a minute before the target group finds it healthy. The
+/// old instance stays until then.
+#[test]
+fn an_owner_may_detach_a_member_while_the_newcomer_comes_into_service() {
+    let scene = full_behind_a_load_balancer();
+    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
+    let attach = calls.iter().position(|call| call.by.ends_with(" Attach")).expect("a newcomer is attached");
+    let beside = (attach - 5..attach + 5).map(|call| (Plan::ActAt(call, Act::OwnerDetaches(1)), 1));
+    holds(Ok(all(&scene, &beside.collect::<Vec<_>>())));
 }

@@ -23,9 +23,9 @@ use spot_world::scene::{Happening, Scene};
 const SEED: u64 = 1;
 
 /// The histories with a fault for each answer, unless the variable `HISTORIES` sets another number.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 12;
 /// The same for an answer that few calls depend on.
-const FEW: usize = 6;
+const FEW: usize = 4;
 
 /// A full group of one behind a load balancer: MaxSize is raised, and the old member drains.
 fn scene(habits: AwsHabits) -> Scene {

@@ -24,6 +24,7 @@ use crate::error::StepError;
 use crate::group::{members, note_addresses};
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
+use crate::recovery::not_healthy_in;
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -52,6 +53,8 @@ pub async fn run(
         }
         Some(m) if m.serves() => {
             if let Some(why) = not_serving(&clients, work, &group, current).await? {
+                why
+            } else if let Some(why) = not_enough_others(&clients, &group, original, current).await? {
                 why
             } else {
                 match look_around(&clients, work, (&group, original), current).await? {
@@ -197,6 +200,29 @@ async fn target_health(
         }
     }
     Ok(None)
+}
+
+/// Says which member that came after the attach is not healthy in the group's target groups yet: its group calls it InService
+/// before it has requests. Those of before count as the group counts them.
+///
+/// All that desired asks for must serve. After the deadline, as many as at the attach and the newcomer are enough: a member
+/// that falls ill again and again is not the swap's.
+async fn not_enough_others(
+    clients: &RegionClients,
+    group: &Group,
+    original: &Original,
+    current: &Current,
+) -> Result<Option<String>, StepError> {
+    let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
+    let later = serving.filter(|id| **id != current.newcomer && !original.members.contains(id));
+    let ill = not_healthy_in(clients, group, later.cloned().collect()).await?;
+    let least = group.desired.min(original.serving.saturating_add(1));
+    let wanted = if clock::now() < current.deadline { group.desired } else { least };
+    let serve = group.in_service().saturating_sub(u32::try_from(ill.len()).unwrap_or(u32::MAX));
+    let missing = ill.first().filter(|_| serve < wanted);
+    Ok(missing.map(|id| {
+        format!("only {serve} of {wanted} instances serve: its target groups do not find {id} healthy")
+    }))
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
