@@ -14,7 +14,7 @@ use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Group;
-use spot_domain::swap::journal::Journal;
+use spot_domain::swap::journal::{Journal, Original};
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Pool};
 
@@ -231,6 +231,22 @@ pub(crate) async fn not_healthy_in(
         }
     }
     Ok(found)
+}
+
+/// Returns the members that came after the attach of a forward swap, and that the group's target groups do not find healthy.
+/// Their group calls them InService before they have requests. Those of before count as the group counts them.
+///
+/// # Errors
+/// A call fails.
+pub(crate) async fn ill_latecomers(
+    clients: &RegionClients,
+    group: &Group,
+    original: &Original,
+    newcomer: &InstanceId,
+) -> Result<Vec<InstanceId>, CallError> {
+    let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
+    let later = serving.filter(|id| *id != newcomer && !original.members.contains(id));
+    not_healthy_in(clients, group, later.cloned().collect()).await
 }
 
 /// Returns the members that have died, and that their group still shows in service.

@@ -27,7 +27,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::{are_known_by_address, changed_by_now, members};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
-use crate::recovery::{calls_may_land, landed_by};
+use crate::recovery::{calls_may_land, ill_latecomers, landed_by};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the members and of the owner's wishes is used. A step that follows at once is in time, a
@@ -75,7 +75,8 @@ pub async fn run(
 }
 
 /// Returns the group as it is now. If the last look is no longer fresh, it is repeated: the drain of a node runs between the
-/// last phase and this one, for hours perhaps. The inner error is the next state if something stands against the retirement.
+/// last phase and this one, for hours perhaps. A member that came meanwhile counts as healthy once the target groups say so. The
+/// inner error is the next state if something stands against the retirement.
 ///
 /// # Errors
 /// A call fails.
@@ -95,9 +96,11 @@ pub async fn look_at_group(
         by_address = others::by_address(&clients.elbv2, described.values()).await?;
     }
     let (arn, name) = work.group()?;
-    let Some(group) = groups::describe_same(&clients.autoscaling, arn, name).await? else {
+    let Some(mut group) = groups::describe_same(&clients.autoscaling, arn, name).await? else {
         return Ok(Err(work.undo_for(Change::deleted())));
     };
+    let ill = ill_latecomers(clients, &group, original, &current.newcomer).await?;
+    group.members.iter_mut().filter(|member| ill.contains(&member.id)).for_each(|ill| ill.healthy = false);
     if asks_again {
         let mut described = members(clients, &group).await?;
         are_known_by_address(&mut described, by_address);

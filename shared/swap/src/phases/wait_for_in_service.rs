@@ -24,7 +24,7 @@ use crate::error::StepError;
 use crate::group::{members, note_addresses};
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
-use crate::recovery::not_healthy_in;
+use crate::recovery::ill_latecomers;
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -94,6 +94,7 @@ pub async fn look_around(
     (group, original): (&Group, &Original),
     current: &mut Current,
 ) -> Result<Result<Next, String>, StepError> {
+    let seen = clock::now();
     let mut described = members(clients, group).await?;
     // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
     if work.kind.node().is_none() {
@@ -103,7 +104,12 @@ pub async fn look_around(
         let old = std::slice::from_ref(&current.candidate.instance_id);
         note_addresses(clients, &mut described, old).await?;
     }
-    ask_owner(clients, work, (group, original), &described, current).await.map(Ok)
+    let answer = ask_owner(clients, work, (group, original), &described, current).await?;
+    if answer == Next::Proceed {
+        // The searches take a while. What they took longer than is looked at again.
+        current.owner_asked_at = Some(seen);
+    }
+    Ok(Ok(answer))
 }
 
 /// Starts the undo if the newcomer is dying: its group may notice late.
@@ -202,27 +208,29 @@ async fn target_health(
     Ok(None)
 }
 
-/// Says which member that came after the attach is not healthy in the group's target groups yet: its group calls it InService
-/// before it has requests. Those of before count as the group counts them.
+/// Says that too few members serve beside the newcomer; `None` if enough do, or if desired has changed: then the swap is
+/// undone in any case.
 ///
-/// All that desired asks for must serve. After the deadline, as many as at the attach and the newcomer are enough: a member
-/// that falls ill again and again is not the swap's.
+/// All that desired asks for must serve while a member that came after the attach is not healthy in the target groups yet.
+/// After the deadline, as many as at the attach and the newcomer are enough: a member that falls ill again and again is not
+/// the swap's.
 async fn not_enough_others(
     clients: &RegionClients,
     group: &Group,
     original: &Original,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    let later = serving.filter(|id| **id != current.newcomer && !original.members.contains(id));
-    let ill = not_healthy_in(clients, group, later.cloned().collect()).await?;
+    if group.desired != original.desired.saturating_add(1) {
+        return Ok(None);
+    }
+    let ill = ill_latecomers(clients, group, original, &current.newcomer).await?;
     let least = group.desired.min(original.serving.saturating_add(1));
-    let wanted = if clock::now() < current.deadline { group.desired } else { least };
+    let waits_for_ill = !ill.is_empty() && clock::now() < current.deadline;
+    let wanted = if waits_for_ill { group.desired } else { least };
     let serve = group.in_service().saturating_sub(u32::try_from(ill.len()).unwrap_or(u32::MAX));
-    let missing = ill.first().filter(|_| serve < wanted);
-    Ok(missing.map(|id| {
-        format!("only {serve} of {wanted} instances serve: its target groups do not find {id} healthy")
-    }))
+    let why =
+        ill.first().map(|id| format!(": its target groups do not find {id} healthy")).unwrap_or_default();
+    Ok((serve < wanted).then(|| format!("only {serve} of {wanted} instances serve{why}")))
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
