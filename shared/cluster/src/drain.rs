@@ -381,8 +381,8 @@ async fn record_expected(
     let new: Vec<Controller> = new.into_iter().cloned().collect();
     let mut counted = migration::states_of(client, &new).await?;
     for (owed, _) in &mut counted {
-        let alive = owed.alive_before;
-        owed.alive_before = alive.map(|alive| state.turns.first_alive(&owed.controller.uid, alive));
+        let least = owed.least_alive;
+        owed.least_alive = least.map(|least| state.turns.keep_least(&owed.controller.uid, least));
     }
     state.owed.extend(counted.iter().map(|(owed, _)| owed.clone()));
     Ok(counted.into_iter().map(|(owed, now)| (owed.controller, now)).collect())

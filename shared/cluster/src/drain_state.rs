@@ -64,10 +64,10 @@ pub struct ExpectedReplicas {
     pub parent: Option<String>,
     /// Pods of the controller that were Ready, on any node.
     pub ready_before: u32,
-    /// Pods of the controller that existed, Ready or not, and were not asked to end. Absent in a state of an earlier
-    /// release, and of a Job.
+    /// The fewest pods of the controller that may exist, Ready or not, when a further one is evicted. Absent in a
+    /// state of an earlier release, and of a Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alive_before: Option<u32>,
+    pub least_alive: Option<u32>,
     /// The pods that the controller asks for, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<u32>,
@@ -185,7 +185,7 @@ mod tests {
             controller: pod.controller.clone().unwrap(),
             parent: pod.controller.as_ref().map(|controller| controller.uid.replace("rs", "dp")),
             ready_before: 1,
-            alive_before: Some(1),
+            least_alive: Some(1),
             wanted: Some(1),
             is_guarded: true,
         }
@@ -198,7 +198,7 @@ mod tests {
         let mut state = State { owed: pods.iter().map(owed).collect(), ..State::default() };
         state.see(&pods, 0);
         for pod in &pods {
-            state.turns.first_alive(&turn_of(pod), 1);
+            state.turns.keep_least(&turn_of(pod), 1);
             let why = "Cannot evict pod as it would violate the pod's disruption budget. The disruption budget \
                        a-budget-of-some-length needs 1 healthy pods and has 1 currently";
             let refusal = EvictionRefusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };

@@ -240,7 +240,7 @@ mod tests {
             controller,
             parent: None,
             ready_before,
-            alive_before: Some(ready_before),
+            least_alive: Some(ready_before),
             wanted,
             is_guarded: false,
         }

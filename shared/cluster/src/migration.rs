@@ -10,12 +10,14 @@ use kube::api::ListParams;
 use kube::core::Selector;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
+use spot_domain::clock;
 
 use crate::controllers;
 use crate::drain_state::{ExpectedReplicas, State};
 use crate::error::{ClusterError, cut};
 use crate::pages;
 use crate::pod::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE, get};
+use crate::termination::Termination;
 
 /// A controller whose replacements are not Ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub(crate) struct Replicas {
     pub(crate) ready: u32,
     /// Pods that have not finished and were not asked to end, Ready or not.
     pub(crate) alive: u32,
+    /// True if a pod was asked to end and won't, and the controller replaces no pod before its end.
+    pub(crate) has_overdue: bool,
     /// Pods that the controller asks for, if that is known.
     pub(crate) wanted: Option<u32>,
     /// The reason why its new pods are refused.
@@ -67,14 +71,24 @@ enum ControllerState {
 }
 
 impl Replicas {
-    /// Returns the reason why an evicted pod has no replacement; `None` if each pod has one. A controller that had
-    /// fewer pods than it wants before the drain lacks none for it: an ordered StatefulSet creates no pod after one
-    /// that is not Ready, nor a replacement of one that can't end on a dead node.
+    /// Returns the reason why an evicted pod has no replacement; `None` if each pod has one.
     pub(crate) fn lack(&self, owed: &ExpectedReplicas) -> Option<String> {
-        let before = owed.alive_before.unwrap_or(owed.ready_before);
-        let due = self.wanted.unwrap_or(owed.ready_before).min(before);
-        let fewer = || format!("{} of {due} pods exist", self.alive);
-        self.failure.clone().or_else(|| (self.alive < due).then(fewer))
+        let least = match (owed.least_alive, self.wanted) {
+            (Some(least), wanted) => wanted.map_or(least, |wanted| wanted.min(least)),
+            (None, wanted) => wanted.unwrap_or(owed.ready_before),
+        };
+        let fewer = || format!("{} of {least} pods exist", self.alive);
+        self.failure.clone().or_else(|| (self.alive < least).then(fewer))
+    }
+
+    /// Returns the fewest pods that may exist when a further one is evicted. These are the pods that the controller
+    /// wants, unless one of its own pods explains why it has fewer: an ordered StatefulSet creates no pod after one
+    /// that is not Ready, nor a replacement of one that can't end on a dead node. Without an explanation, an earlier
+    /// drain may have evicted the missing pod, and the API server refuses its replacement.
+    fn least_alive(&self) -> u32 {
+        let Some(wanted) = self.wanted else { return self.ready };
+        let is_explained = self.alive > self.ready || self.has_overdue;
+        if is_explained { wanted.min(self.alive) } else { wanted }
     }
 }
 
@@ -107,16 +121,18 @@ pub(crate) async fn states_of(
 ) -> Result<Vec<(ExpectedReplicas, Replicas)>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
         let state = state_of(client, controller).await?;
-        let (ready_before, alive_before, wanted) = match &state {
+        let (ready_before, least_alive, wanted) = match &state {
             // A Job's pod has to run again, once.
             _ if controller.kind == "Job" => (1, None, None),
             ControllerState::Settled => (0, None, Some(0)),
-            ControllerState::Counted(replicas) => (replicas.ready, Some(replicas.alive), replicas.wanted),
+            ControllerState::Counted(replicas) => {
+                (replicas.ready, Some(replicas.least_alive()), replicas.wanted)
+            }
         };
         let now = Replicas::from(state);
         let (controller, parent) = (controller.clone(), now.parent.clone());
         let owed =
-            ExpectedReplicas { controller, parent, ready_before, alive_before, wanted, is_guarded: false };
+            ExpectedReplicas { controller, parent, ready_before, least_alive, wanted, is_guarded: false };
         Ok((owed, now))
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
@@ -186,17 +202,20 @@ async fn counted(
     }
     let api: Api<Pod> = Api::namespaced(client.clone(), &controller.namespace);
     let owned = pages::all(&api, "list pods", &controller.namespace, params, PAGE_SIZE).await?;
-    let lives = |pod: &&Pod| {
-        pod::controller(pod).is_some_and(|owner| owner.uid == controller.uid)
-            && pod.metadata.deletion_timestamp.is_none()
-    };
+    let is_own = |pod: &&Pod| pod::controller(pod).is_some_and(|owner| owner.uid == controller.uid);
+    let lives = |pod: &&Pod| is_own(pod) && pod.metadata.deletion_timestamp.is_none();
     let (ready, others): (Vec<&Pod>, Vec<&Pod>) =
         owned.iter().filter(lives).partition(|pod| pod::is_ready(pod));
     let alive = others.iter().filter(|pod| pod::is_alive(pod)).count() + ready.len();
+    let now = clock::now();
+    let mut endings = owned.iter().filter(is_own).filter_map(Termination::of);
+    let is_overdue = endings.any(|termination| termination.is_overdue(now));
     let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
     Ok(Replicas {
         ready: count(ready.len()),
         alive: count(alive),
+        // A pod comes back under its own name, once that is free.
+        has_overdue: is_overdue && controller.kind == "StatefulSet",
         wanted: replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0)),
         failure: None,
         unstartable: others.iter().filter(|pod| pod::is_alive(pod)).find_map(|pod| unstartable(pod)),
@@ -248,7 +267,7 @@ mod tests {
             controller,
             parent: None,
             ready_before,
-            alive_before: Some(ready_before),
+            least_alive: Some(ready_before),
             wanted: None,
             is_guarded: false,
         }
@@ -323,16 +342,25 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_was_missing_before_the_drain_is_no_lack() {
-        let now = |alive| Replicas { alive, wanted: Some(5), ..Replicas::default() };
-        let short = ExpectedReplicas { alive_before: Some(3), ..owed(2) };
-        assert_eq!(now(3).lack(&short), None, "the third is not Ready, and the set creates no fourth");
-        assert_eq!(now(2).lack(&short).as_deref(), Some("2 of 3 pods exist"));
-        let surging = ExpectedReplicas { alive_before: Some(6), ..owed(5) };
-        assert_eq!(now(5).lack(&surging), None, "its rollout is over");
-        let of_an_earlier_release = ExpectedReplicas { alive_before: None, ..owed(2) };
-        assert_eq!(now(2).lack(&of_an_earlier_release), None);
-        assert_eq!(now(1).lack(&of_an_earlier_release).as_deref(), Some("1 of 2 pods exist"));
+    fn a_pod_that_was_missing_before_the_drain_is_a_lack_unless_another_pod_explains_it() {
+        let now = |ready, alive| Replicas { ready, alive, wanted: Some(5), ..Replicas::default() };
+        let begun = |before: &Replicas| ExpectedReplicas {
+            least_alive: Some(before.least_alive()),
+            ..owed(before.ready)
+        };
+        let short = begun(&now(2, 3));
+        assert_eq!(now(2, 3).lack(&short), None, "the third is not Ready, and the set creates no fourth");
+        assert_eq!(now(1, 2).lack(&short).as_deref(), Some("2 of 3 pods exist"));
+        let ending = begun(&Replicas { has_overdue: true, ..now(4, 4) });
+        assert_eq!(now(4, 4).lack(&ending), None, "the fifth can't end on a dead node");
+        let unexplained = begun(&now(4, 4));
+        assert_eq!(now(4, 4).lack(&unexplained).as_deref(), Some("4 of 5 pods exist"));
+        assert_eq!(now(3, 4).lack(&unexplained).as_deref(), Some("4 of 5 pods exist"), "by the first count");
+        let surging = begun(&now(5, 6));
+        assert_eq!(now(5, 5).lack(&surging), None, "its rollout is over");
+        let of_an_earlier_release = ExpectedReplicas { least_alive: None, ..owed(2) };
+        assert_eq!(now(5, 5).lack(&of_an_earlier_release), None);
+        assert_eq!(now(2, 2).lack(&of_an_earlier_release).as_deref(), Some("2 of 5 pods exist"));
     }
 
     #[test]

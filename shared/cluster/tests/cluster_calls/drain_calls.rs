@@ -188,7 +188,7 @@ async fn the_others_follow_the_first_pod_only_once_its_replacement_is_ready() {
 
 /// An ordered StatefulSet is like that while one of its pods is not Ready.
 #[tokio::test]
-async fn a_controller_that_had_fewer_pods_than_it_wants_lacks_none_of_them() {
+async fn a_controller_whose_pod_is_not_ready_lacks_none_of_those_that_it_had_not_before() {
     let mut of_five = of_four();
     of_five["spec"]["replicas"] = json!(5);
     let (client, server) = scripted(vec![
@@ -203,7 +203,7 @@ async fn a_controller_that_had_fewer_pods_than_it_wants_lacks_none_of_them() {
     ]);
     let first = pass(&client, drain::State::default()).await.unwrap();
     let owed = &first.state.owed[0];
-    assert_eq!((owed.ready_before, owed.alive_before), (2, Some(3)));
+    assert_eq!((owed.ready_before, owed.least_alive), (2, Some(3)));
     assert_eq!(first.state.evicted, 1, "{:?}", first.blocked);
     let second = pass(&client, first.state).await.unwrap();
     assert_eq!(second.state.evicted, 2, "{:?}", second.blocked);

@@ -6,6 +6,7 @@ mod drain_calls;
 mod node_calls;
 mod overdue_calls;
 mod preflight_calls;
+mod short_calls;
 
 use http::{Request, Response};
 use kube::Client;

@@ -15,9 +15,10 @@ pub struct Turn {
     pub here: u32,
     /// Evictions that were granted.
     pub evicted: u32,
-    /// Pods of the controller that existed on any node when they were first counted.
+    /// The fewest pods of the controller that may exist, on any node, when a further one is evicted. Set by the first
+    /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alive: Option<u32>,
+    pub least: Option<u32>,
 }
 
 impl Turn {
@@ -51,10 +52,10 @@ impl Turns {
         self.0.get(of).copied().unwrap_or_default()
     }
 
-    /// Notes how many pods of a controller exist. Returns how many did when they were first counted: a way back keeps
-    /// nothing else of its counts from visit to visit.
-    pub fn first_alive(&mut self, of: &str, alive: u32) -> u32 {
-        *self.0.entry(of.to_owned()).or_default().alive.get_or_insert(alive)
+    /// Keeps the fewest pods of a controller that may exist when a further one is evicted. Returns the number of the
+    /// first count: a way back keeps nothing else of its counts from visit to visit.
+    pub fn keep_least(&mut self, of: &str, least: u32) -> u32 {
+        *self.0.entry(of.to_owned()).or_default().least.get_or_insert(least)
     }
 
     /// Counts an eviction.
