@@ -102,6 +102,9 @@ pub struct Work {
     pub current: Option<Current>,
     /// Why the swap in progress is to be undone.
     pub undo: Option<Undo>,
+    /// Other candidates may launch all the same, also if the undo's reason is one that ends a run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub others_may_launch: bool,
     /// When a rollback in progress is handed over to the reconciler alone.
     pub rollback_deadline: Option<Timestamp>,
     /// Its state machine knows how to wait before a launch; that of a release before this one does not.

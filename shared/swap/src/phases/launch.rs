@@ -106,7 +106,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         // takes away what was made for the launch.
         Err(refusal) if repeated || work.has_captured() => {
             work.queue.insert(0, candidate);
-            Ok(work.undo(refusal.reason, refusal.detail))
+            Ok(work.undo_refused(refusal))
         }
         Err(refusal) => {
             context.swaps.close(&work.lease, &journal, End::Undone, Release::Keep).await?;

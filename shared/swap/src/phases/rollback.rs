@@ -203,6 +203,7 @@ fn record(
 
 fn finished(work: &mut Work) {
     work.undo = None;
+    work.others_may_launch = false;
     work.rollback_deadline = None;
 }
 
@@ -220,6 +221,7 @@ mod tests {
     use spot_domain::swap::journal::SwapKind;
 
     use super::*;
+    use crate::phases::gate::Refusal;
 
     #[test]
     fn a_journal_of_another_run_is_no_order() {
@@ -282,6 +284,25 @@ mod tests {
         let (undone, _) = after(End::Undone);
         assert_eq!(undone.rolled_back[0].detail, "its words; lower it by one");
         assert_eq!((undone.swapped.len(), undone.remarks.len()), (0, 0), "it is said once");
+    }
+
+    #[test]
+    fn a_quota_that_leaves_others_their_turn_ends_no_run_and_the_next_one_does() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let mut work: Work = serde_json::from_str(payload).unwrap();
+        let journal = work.current.take().unwrap().journal;
+        let refusal = Refusal::new(Reason::QuotaExceeded, "its words");
+        for (others_may_launch, ended_by) in [(true, None), (false, Some(Reason::QuotaExceeded))] {
+            assert_eq!(work.undo_refused(Refusal { others_may_launch, ..refusal.clone() }), Next::Undo);
+            work = serde_json::from_value(serde_json::to_value(&work).unwrap()).unwrap();
+            let undo = work.undo.clone().unwrap();
+            record(&mut work, &journal, End::Undone, None, undo, Vec::new());
+            let reason = work.rolled_back.last().unwrap().reason;
+            assert_eq!((work.ended_by, reason), (ended_by, Reason::QuotaExceeded));
+            assert!(!work.others_may_launch, "it was for that undo");
+        }
+        let sent = serde_json::to_value(&work).unwrap();
+        assert!(sent.get("others_may_launch").is_none(), "{sent}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use spot_domain::swap::journal::Undo;
 use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
 use spot_domain::{InstanceId, Pool, Reason};
 
-use super::{Current, Work};
+use super::{Current, Next, Work};
 use crate::phases::gate::Refusal;
 
 impl Work {
@@ -29,6 +29,13 @@ impl Work {
         let left = NotSwapped::new(instance_id, reason, detail);
         self.count_failure(&left);
         self.skipped.push(left);
+    }
+
+    /// Decides for the rollback after a refused launch that may have launched all the same. The run goes on afterwards if
+    /// others may launch.
+    pub fn undo_refused(&mut self, refusal: Refusal) -> Next {
+        self.others_may_launch = refusal.others_may_launch;
+        self.undo(refusal.reason, refusal.detail)
     }
 
     /// Records a swap that was done.
@@ -55,11 +62,13 @@ impl Work {
         self.remarks.extend(remarks.into_iter().map(|remark| format!("swap of {old}: {remark}")));
     }
 
-    /// Records that an instance was swapped back.
+    /// Records that an instance was swapped back. The run ends if the rest would meet the same fate.
     pub fn put_back(&mut self, instance_id: &InstanceId, undo: &Undo) {
         let left = NotSwapped::new(instance_id, undo.reason, &undo.detail);
         self.count_failure(&left);
-        self.end_if_account_wide(&left);
+        if !self.others_may_launch {
+            self.end_if_account_wide(&left);
+        }
         self.rolled_back.push(left);
     }
 
