@@ -59,6 +59,8 @@ pub struct Attempts<'a> {
     launcher: Launcher,
     /// An earlier run of the step may have launched by the attempt that the journal records.
     is_repeated: bool,
+    /// An earlier run of the step was refused by attempts that are not made again, for reasons that nobody has kept.
+    has_earlier: bool,
     tries: usize,
     refused: Vec<(Pool, Refusal)>,
     failed: Vec<Failed>,
@@ -85,6 +87,7 @@ impl<'a> Attempts<'a> {
             orders,
             launcher,
             is_repeated,
+            has_earlier: false,
             tries: 0,
             refused: vec![],
             failed: vec![],
@@ -111,6 +114,7 @@ impl<'a> Attempts<'a> {
             };
             let journal = self.journal.journal();
             if number < journal.attempt {
+                self.has_earlier = true;
                 continue; // an earlier run of this step was refused here
             }
             let may_have_launched = self.is_repeated && !journal.is_unattempted && self.tries == 0;
@@ -196,7 +200,8 @@ impl<'a> Attempts<'a> {
     /// Returns one reason for all refusals, of which the details name the first few.
     #[must_use]
     pub fn none_launched(self, not_cheaper: &str) -> Refusal {
-        none_launched(self.failed, &self.refused, not_cheaper)
+        let refusal = none_launched(self.failed, &self.refused, not_cheaper);
+        Refusal { others_may_launch: refusal.others_may_launch || self.has_earlier, ..refusal }
     }
 }
 

@@ -65,10 +65,14 @@ fn the_reconciler_finishes_the_swap_whose_old_instance_was_leaving_and_ends_thos
 
 /// Plays the swap of two members, in two zones, whose group may launch two types.
 fn two_of_two_types(refused: Happening) -> Ended {
+    two_of_two_types_by(refused, Plan::none())
+}
+
+fn two_of_two_types_by(refused: Happening, plan: Plan) -> Ended {
     let overrides = ["m5.large", "m5a.large"].map(str::to_owned).to_vec();
     let group = GroupSpec { size: 2, max: 3, overrides, ..GroupSpec::default() };
     let scene = Scene { group, happenings: vec![(Duration::ZERO, refused)], ..Scene::default() };
-    play_or_tell(&scene, Plan::none())
+    play_or_tell(&scene, plan)
 }
 
 fn launches(ended: &Ended) -> usize {
@@ -89,15 +93,34 @@ fn denied(instance_type: Option<&str>) -> PoolRefusal {
     }
 }
 
+/// Nothing is left of the member's own type in one zone, nor of the quota of the other type.
+fn refuse_one_zone(world: &mut World) {
+    world.fleet.refuse_launches(PoolRefusal::insufficient_capacity("m5.large", "us-east-1a"));
+    world.fleet.refuse_launches(spot_quota_of("m5a.large"));
+}
+
 #[test]
 fn a_quota_of_one_class_of_types_leaves_members_of_other_zones_their_turn() {
-    let ended = two_of_two_types(|world| {
-        world.fleet.refuse_launches(PoolRefusal::insufficient_capacity("m5.large", "us-east-1a"));
-        world.fleet.refuse_launches(spot_quota_of("m5a.large"));
-    });
+    let ended = two_of_two_types(refuse_one_zone);
     let report = report(&ended);
     assert_eq!(report["swapped"].as_array().map(Vec::len), Some(1), "{report}");
     assert_eq!(report["skipped"][0]["reason"], "NO_CAPACITY", "{report}");
+    assert!(report.get("ended_by").is_none(), "{report}");
+}
+
+/// The repetition begins with the attempt that the quota refuses.
+#[test]
+fn a_quota_leaves_members_of_other_zones_their_turn_also_in_a_step_that_is_repeated() {
+    let calls = two_of_two_types(refuse_one_zone).world.chronicle.calls;
+    let is_refused = |status: u16| (400..500).contains(&status);
+    let last = calls.iter().rposition(|call| {
+        call.action == "RunInstances" && call.effect.is_some_and(|(_, status)| is_refused(status))
+    });
+    let last = last.unwrap_or_else(|| panic!("no launch meets the quota"));
+    let ended = two_of_two_types_by(refuse_one_zone, Plan::At([(last, Fault::Throttled)].into()));
+    let report = report(&ended);
+    assert_eq!(report["rolled_back"][0]["reason"], "QUOTA_EXCEEDED", "{report}");
+    assert_eq!(report["swapped"].as_array().map(Vec::len), Some(1), "{report}");
     assert!(report.get("ended_by").is_none(), "{report}");
 }
 
