@@ -283,6 +283,7 @@ impl Work {
             deferred: 0,
             current: None,
             undo: None,
+            others_may_launch: false,
             rollback_deadline: None,
             launch_may_wait: true,
             unscheduled_until: None,
