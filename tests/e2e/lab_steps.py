@@ -120,7 +120,9 @@ def volumes(filters: list[Shape]) -> Step:
 
 def subnets(*ids: str) -> Step:
     def keep(answer: Shape) -> Any:
-        return sorted([s["SubnetId"], s["AvailabilityZone"], s["AvailableIpAddressCount"] > 0] for s in answer["Subnets"])
+        # By zone: the ids are drawn at random.
+        found = [[s["SubnetId"], s["AvailabilityZone"], s["AvailableIpAddressCount"] > 0] for s in answer["Subnets"]]
+        return sorted(found, key=lambda subnet: subnet[1])
 
     return ec2("describe_subnets", keep, Filters=[{"Name": "subnet-id", "Values": list(ids)}])
 
