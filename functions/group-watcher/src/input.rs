@@ -61,7 +61,7 @@ struct LaunchDetail {
 /// # Errors
 /// [`BadInput`] names the field.
 pub fn parse(input: Value) -> Result<Request, BadInput> {
-    if is_event(&input) {
+    if spot_cloud::input::is_event(&input) {
         return launch(input);
     }
     let Input { asg_name, account_id, region } = spot_cloud::input::parse(None, input)?;
@@ -72,11 +72,6 @@ pub fn parse(input: Value) -> Result<Request, BadInput> {
         }
         None => Ok(Request::Sweep),
     }
-}
-
-/// Returns true for an event, also if a field of it is missing or misspelt: the error then names that field.
-fn is_event(input: &Value) -> bool {
-    ["detail-type", "source", "detail"].into_iter().any(|field| input.get(field).is_some())
 }
 
 fn launch(input: Value) -> Result<Request, BadInput> {

@@ -77,8 +77,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
 
 /// Returns true for the event of a schedule, also if its one field is misspelt: the error then names that field.
 fn is_task(event: &Value) -> bool {
-    let has = |field: &str| event.get(field).is_some();
-    has("task") || event.is_object() && !["detail-type", "source", "detail"].into_iter().any(has)
+    event.get("task").is_some() || event.is_object() && !spot_cloud::input::is_event(event)
 }
 
 /// Parses the event of a schedule.

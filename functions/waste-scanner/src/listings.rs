@@ -18,13 +18,14 @@ use spot_domain::waste::rules::{LeftAlone, ResourceType, WasteVerdict};
 use spot_listing::{Item, MalformedListing, Shape};
 
 pub mod describe;
+mod ids;
 pub mod images;
 pub mod launches;
 pub mod locks;
 pub mod sharing;
 
 use describe::{address, snapshot, volume};
-use images::{Images, RecycleBin};
+use images::Images;
 use launches::Launches;
 use locks::Locks;
 
@@ -142,10 +143,7 @@ pub async fn images(client: &Client) -> Result<Images, CallError> {
         }
     })
     .await?;
-    images.recycle_bin = match binned_images(client).await {
-        Ok(binned) => RecycleBin::Read(binned),
-        Err(error) => RecycleBin::Unread(error),
-    };
+    images.recycle_bin = binned_images(client).await.into();
     Ok(images)
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use spot_domain::Usd;
 use spot_domain::waste::rules::{LeftAlone, ResourceType};
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use support::{address, asked, binned, nothing, page, scan_all, snapshot, volume};
+use support::{address, asked, binned, nothing, page, scan_all, scanned, snapshot, volume};
 
 #[tokio::test]
 async fn every_page_is_read_even_after_an_empty_one() {
@@ -228,13 +228,7 @@ async fn what_another_system_needs_is_left_alone_with_its_dollars() {
     ];
     let items: Vec<String> =
         marks.iter().zip(1..).map(|(tags, n)| snapshot_with(n, "vol-1", tags, "")).collect();
-    let endpoint = Endpoint::answering(move |action, _| match action {
-        "DescribeSnapshots" => page("snapshotSet", &items, None),
-        action => nothing(action),
-    })
-    .await;
-    let progress = scan_all(&endpoint).await;
-    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    let (endpoint, snapshots) = scanned(items).await;
     assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (0, "0"));
     let left: Vec<_> =
         snapshots.left_alone.iter().map(|(why, left)| (*why, left.count, left.upper_bound_usd)).collect();

@@ -43,6 +43,12 @@ pub fn parse<T: DeserializeOwned>(at: Option<&'static str>, input: Value) -> Res
     })
 }
 
+/// Returns true for an event of EventBridge, also if a field of it is missing or misspelt: the error then names that field.
+#[must_use]
+pub fn is_event(input: &Value) -> bool {
+    ["detail-type", "source", "detail"].into_iter().any(|field| input.get(field).is_some())
+}
+
 /// Returns serde's words about an unknown field, with the known one that it may be meant as.
 fn renamed(problem: &str) -> Option<String> {
     let (name, expected) = problem.strip_prefix("unknown field `")?.split_once("`, expected ")?;

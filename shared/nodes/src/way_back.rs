@@ -329,8 +329,7 @@ impl Nodes<'_> {
         }
         let (Some(group), Some(original)) = (&observed.group, &journal.original) else { return Ok(None) };
         let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let is_in_place =
-            |m: &&Member| m.serves() && !original.members.contains(&m.id) && Some(&m.id) != newcomer;
+        let is_in_place = |m: &&Member| m.serves() && original.came_later(&m.id, newcomer);
         for member in group.members.iter().filter(is_in_place) {
             let node = node::find(self.client, &member.id).await.map_err(failed)?;
             if node.is_some_and(|node| node.is_ready && !node.is_unschedulable) {

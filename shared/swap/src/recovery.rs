@@ -245,7 +245,7 @@ pub(crate) async fn ill_latecomers(
     newcomer: &InstanceId,
 ) -> Result<Vec<InstanceId>, CallError> {
     let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    let later = serving.filter(|id| *id != newcomer && !original.members.contains(id));
+    let later = serving.filter(|id| original.came_later(id, Some(newcomer)));
     not_healthy_in(clients, group, later.cloned().collect()).await
 }
 

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use spot_cloud::CallError;
 use spot_domain::waste::resources::{BinnedImage, images_named};
 
+use super::ids::Ids;
+
 /// The images of an account and the snapshots that they need.
 #[derive(Debug, Default)]
 pub struct Images {
@@ -13,22 +15,7 @@ pub struct Images {
     /// The registered images, by id.
     pub(crate) registered: HashSet<Box<str>>,
     /// The images in the Recycle Bin, by id, or why they can't be read.
-    pub(crate) recycle_bin: RecycleBin,
-}
-
-/// The images in the Recycle Bin, as far as EC2 lists them.
-#[derive(Debug)]
-pub(crate) enum RecycleBin {
-    /// The ids of all images in the Recycle Bin.
-    Read(HashSet<Box<str>>),
-    /// The Recycle Bin can't be read, because of this error.
-    Unread(CallError),
-}
-
-impl Default for RecycleBin {
-    fn default() -> Self {
-        Self::Read(HashSet::new())
-    }
+    pub(crate) recycle_bin: Ids,
 }
 
 impl Images {
@@ -43,19 +30,16 @@ impl Images {
     pub fn in_recycle_bin(&self, description: &str) -> BinnedImage {
         let mut named = images_named(description);
         match &self.recycle_bin {
-            RecycleBin::Read(binned) if named.any(|id| binned.contains(id)) => BinnedImage::Named,
-            RecycleBin::Unread(_) if named.any(|id| !self.registered.contains(id)) => BinnedImage::Unknown,
-            RecycleBin::Read(_) | RecycleBin::Unread(_) => BinnedImage::None,
+            Ids::Read(binned) if named.any(|id| binned.contains(id)) => BinnedImage::Named,
+            Ids::Unread(_) if named.any(|id| !self.registered.contains(id)) => BinnedImage::Unknown,
+            Ids::Read(_) | Ids::Unread(_) => BinnedImage::None,
         }
     }
 
     /// Returns the error by which the Recycle Bin could not be read, if any.
     #[must_use]
     pub fn unread(&self) -> Option<&CallError> {
-        match &self.recycle_bin {
-            RecycleBin::Read(_) => None,
-            RecycleBin::Unread(error) => Some(error),
-        }
+        self.recycle_bin.unread()
     }
 }
 
@@ -71,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_needed_by_the_binned_image_that_its_description_names() {
-        let binned = RecycleBin::Read(ids(&["ami-0123456789abcdef0"]));
+        let binned = Ids::Read(ids(&["ami-0123456789abcdef0"]));
         let images = Images { recycle_bin: binned, ..Images::default() };
         assert_eq!(images.in_recycle_bin(MADE), BinnedImage::Named);
         assert_eq!(images.in_recycle_bin("nightly of ami-0fedcba9876543210"), BinnedImage::None);
@@ -80,7 +64,7 @@ mod tests {
 
     #[test]
     fn without_the_bin_only_snapshots_of_vanished_images_are_in_doubt() {
-        let unread = RecycleBin::Unread(CallError::malformed("ec2:ListImagesInRecycleBin", "denied"));
+        let unread = Ids::Unread(CallError::malformed("ec2:ListImagesInRecycleBin", "denied"));
         let registered = ids(&["ami-0fedcba9876543210"]);
         let images = Images { registered, recycle_bin: unread, ..Images::default() };
         assert_eq!(images.in_recycle_bin(MADE), BinnedImage::Unknown);

@@ -8,6 +8,7 @@ use spot_cloud::ec2::listing::{self, Page};
 use spot_domain::waste::resources::Lock;
 use spot_listing::{Item, Shape};
 
+use super::ids::Ids;
 use super::{PER_PAGE, patiently};
 
 const DESCRIBE_LOCKED: &str = "ec2:DescribeLockedSnapshots";
@@ -16,39 +17,25 @@ const LOCKED: Shape = Shape { root: "DescribeLockedSnapshotsResponse", items: "s
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockedSnapshotsInfo.html>
 const EXPIRED: &str = "expired";
 
-/// The locks of the snapshots, as far as EC2 lists them.
-#[derive(Debug)]
-pub enum Locks {
-    /// The ids of all locked snapshots.
-    Read(HashSet<Box<str>>),
-    /// The locks can't be listed, because of this error.
-    Unread(CallError),
-}
-
-impl Default for Locks {
-    fn default() -> Self {
-        Self::Read(HashSet::new())
-    }
-}
+/// The ids of the locked snapshots.
+#[derive(Debug, Default)]
+pub struct Locks(Ids);
 
 impl Locks {
     /// Returns the lock of a snapshot.
     #[must_use]
     pub fn of(&self, id: &str) -> Lock {
-        match self {
-            Self::Read(locked) if locked.contains(id) => Lock::Locked,
-            Self::Read(_) => Lock::None,
-            Self::Unread(_) => Lock::Unknown,
+        match &self.0 {
+            Ids::Read(locked) if locked.contains(id) => Lock::Locked,
+            Ids::Read(_) => Lock::None,
+            Ids::Unread(_) => Lock::Unknown,
         }
     }
 
     /// Returns the error by which the locks could not be listed, if any.
     #[must_use]
     pub fn unread(&self) -> Option<&CallError> {
-        match self {
-            Self::Read(_) => None,
-            Self::Unread(error) => Some(error),
-        }
+        self.0.unread()
     }
 }
 
@@ -56,10 +43,8 @@ impl Locks {
 pub async fn locks(client: &Client) -> Locks {
     let mut locked = HashSet::new();
     let page = async |token: Option<String>| patiently(|| locked_page(client, token.as_deref())).await;
-    match listing::all(page, |ids| locked.extend(ids)).await {
-        Ok(()) => Locks::Read(locked),
-        Err(error) => Locks::Unread(error),
-    }
+    let listed = listing::all(page, |ids| locked.extend(ids)).await;
+    Locks(Ids::from(listed.map(|()| locked)))
 }
 
 async fn locked_page(client: &Client, token: Option<&str>) -> Result<Page<Box<str>>, CallError> {

@@ -13,7 +13,8 @@ use spot_domain::EnvironmentType;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::waste::prices::PriceBook;
-use spot_domain::waste::rules::Rules;
+use spot_domain::waste::report::Listing;
+use spot_domain::waste::rules::{ResourceType, Rules};
 use spot_scripted::{Endpoint, ScriptedAnswer};
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
@@ -56,6 +57,17 @@ pub async fn scan_of(
 
 pub async fn scan_all(endpoint: &Endpoint) -> ScanProgress {
     scan(endpoint, PLENTY, ScanProgress::new(NOW, &place())).await
+}
+
+/// Scans an account that has these snapshots. Returns what the report says of them, and the endpoint with its requests.
+pub async fn scanned(items: Vec<String>) -> (Endpoint, Listing) {
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeSnapshots" => page("snapshotSet", &items, None),
+        action => nothing(action),
+    })
+    .await;
+    let mut progress = scan_all(&endpoint).await;
+    (endpoint, progress.report.types.remove(&ResourceType::Snapshot).unwrap())
 }
 
 pub fn page(set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer {

@@ -69,6 +69,14 @@ pub struct Original {
     pub members: Vec<InstanceId>,
 }
 
+impl Original {
+    /// Returns true for an instance that came after the attach, beside the newcomer.
+    #[must_use]
+    pub fn came_later(&self, id: &InstanceId, newcomer: Option<&InstanceId>) -> bool {
+        !self.members.contains(id) && Some(id) != newcomer
+    }
+}
+
 /// The way in which the old instance leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retirement {

@@ -215,11 +215,10 @@ impl GroupRecovery {
 /// taken back, and others that came after the attach. Those of before count as the group counts them.
 fn came_back_or_later(journal: &Journal, group: &Group) -> Vec<InstanceId> {
     let Some(original) = &journal.original else { return Vec::new() };
-    let is_of_before =
-        |id: &InstanceId| original.members.contains(id) || Some(id) == journal.newcomer.as_ref();
+    let came_later = |id: &InstanceId| original.came_later(id, journal.newcomer.as_ref());
     let came_back = |id: &InstanceId| journal.turned_back && *id == journal.old;
     let ids = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    ids.filter(|id| came_back(id) || !is_of_before(id)).cloned().collect()
+    ids.filter(|id| came_back(id) || came_later(id)).cloned().collect()
 }
 
 /// Returns the pool of a Spot newcomer. An On-Demand one is in none.

@@ -215,7 +215,7 @@ impl<'a> Position<'a> {
     }
 
     fn came_later(&self, member: &Member) -> bool {
-        !self.original.members.contains(&member.id) && !is_leaving(member)
+        self.original.came_later(&member.id, None) && !is_leaving(member)
     }
 
     /// Returns how many serve beside the doomed instance.

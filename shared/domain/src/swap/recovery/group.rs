@@ -340,8 +340,7 @@ impl Swap<'_> {
             m.serves()
                 && !m.protected
                 && m.id != self.journal.old
-                && Some(&m.id) != newcomer
-                && !self.original.members.contains(&m.id)
+                && self.original.came_later(&m.id, newcomer)
         };
         let extra = self.group.members.iter().find(came_later);
         extra.map(|extra| Do(Action::TerminateExtra(extra.id.clone())))
