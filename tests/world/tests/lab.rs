@@ -8,12 +8,13 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, output, play_or_tell, scene};
+use holds::{
+    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
+};
 use jiff::SignedDuration;
 use serde_json::json;
 use spot_world::acts::Act;
-use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
-use spot_world::chronicle::SentCall;
+use spot_world::campaign::{all, beside_calls, one_in};
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
@@ -237,37 +238,24 @@ fn the_newcomer_may_die_in_a_swap_of_an_instance() {
 
 /// Plays one in so many faults at the reconciler's calls, after an execution that was stopped as this call was sent. The seed
 /// decides which.
-fn faults_of_recovery(scene: &Scene, action: &str, (n, seed): (usize, u64)) -> Findings {
-    let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
-    let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
-    let recovery = calls.iter().enumerate().filter(|(_, call)| call.by.starts_with("Reconciler"));
-    let matters = |call: &SentCall, fault: &Fault| {
-        !matches!(fault, Fault::StoppedBefore | Fault::StoppedAfter) && fault.concerns(call.is_read)
-    };
-    let pairs = recovery.flat_map(|(number, call)| {
-        Fault::ALL
-            .into_iter()
-            .filter(|fault| matters(call, fault))
-            .map(move |fault| (number, fault))
-            .collect::<Vec<_>>()
-    });
-    let plan = |pair| (Plan::At(stopped.clone().into_iter().chain([pair]).collect()), 1);
-    all(scene, &sample(n, seed, pairs).into_iter().map(plan).collect::<Vec<_>>())
+fn survives_in_recovery(scene: &Scene, action: &str, share: (usize, u64)) {
+    let stopped = stopped_after(scene, action);
+    holds(Ok(all(scene, &faults_of_recovery(scene, &stopped, |_| true, &Fault::ALL, share))));
 }
 
 #[test]
 fn the_way_back_of_a_twin_with_the_address_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&Scene::of_instance(), "AssociateAddress", (100, 1))));
+    survives_in_recovery(&Scene::of_instance(), "AssociateAddress", (100, 1));
 }
 
 #[test]
 fn the_way_back_from_an_image_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&with_image(), "CreateImage", (100, 2))));
+    survives_in_recovery(&with_image(), "CreateImage", (100, 2));
 }
 
 #[test]
 fn the_end_of_a_swap_of_an_instance_that_the_reconciler_finishes_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&Scene::of_instance(), "StopInstances", (100, 3))));
+    survives_in_recovery(&Scene::of_instance(), "StopInstances", (100, 3));
 }
 
 #[test]

@@ -8,7 +8,9 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, output, output_of, play_or_tell, scene};
+use holds::{
+    faults_beside, first_call_by, holds, last_call, output, output_of, play_or_tell, scene, stopped_after,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::{Act, LabAct};
@@ -99,25 +101,6 @@ fn is_told(ended: &Ended, of: &str) -> bool {
     ended.world.mailbox.messages.iter().any(|told| told.message.contains(of))
 }
 
-/// Plays one in so many faults at those calls of the history without one that this is about. The seed decides which.
-fn faults_at(
-    scene: &Scene,
-    (n, seed): (usize, u64),
-    first: &BTreeMap<usize, Fault>,
-    is_meant: impl Fn(&SentCall) -> bool,
-    demand: impl Fn(&Ended) -> Result<(), String> + Sync,
-) -> Findings {
-    let calls = play_or_tell(scene, Plan::At(first.clone())).world.chronicle.calls;
-    let meant = calls.iter().enumerate().filter(|(_, call)| is_meant(call));
-    let pairs = meant.flat_map(|(number, call)| {
-        let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
-        faults.map(move |fault| (number, fault)).collect::<Vec<_>>()
-    });
-    let plan = |pair| (Plan::At(first.clone().into_iter().chain([pair]).collect()), 1);
-    let plans: Vec<_> = sample(n, seed, pairs).into_iter().map(plan).collect();
-    all_that(scene, &plans, demand)
-}
-
 fn whose_image_fails() -> Scene {
     scene("lab-failing-image")
 }
@@ -133,7 +116,9 @@ fn an_image_that_fails_leaves_the_old_instance_as_it_was_and_a_person_knows() {
 
 #[test]
 fn an_image_that_fails_leaves_the_old_instance_as_it_was_whatever_fails_beside_it() {
-    holds(Ok(faults_at(&whose_image_fails(), (120, 1), &BTreeMap::new(), |_| true, why_not_untouched)));
+    let scene = whose_image_fails();
+    let plans = faults_beside(&scene, &BTreeMap::new(), |_| true, &Fault::ALL, (120, 1));
+    holds(Ok(all_that(&scene, &plans, why_not_untouched)));
 }
 
 fn volumes(ended: &Ended) -> Vec<&str> {
@@ -192,13 +177,14 @@ fn the_volume_of_an_old_instance_that_is_terminated_is_its_owner_s() {
 #[test]
 fn the_way_back_of_a_twin_whose_volume_outlives_it_survives_faults_at_its_calls() {
     let scene = with_outliving_volumes();
-    let stopped = BTreeMap::from([(last_call(&scene, "RunInstances"), Fault::StoppedAfter)]);
+    let stopped = stopped_after(&scene, "RunInstances");
     let is_meant = |call: &SentCall| call.by.starts_with("Reconciler") && !call.action.contains("Publish");
     let demand = |ended: &Ended| {
         let left = volumes(ended);
         if left.is_empty() { why_not_untouched(ended) } else { Err(format!("{left:?} is left")) }
     };
-    holds(Ok(faults_at(&scene, (120, 2), &stopped, is_meant, demand)));
+    let plans = faults_beside(&scene, &stopped, is_meant, &Fault::ALL, (120, 2));
+    holds(Ok(all_that(&scene, &plans, demand)));
 }
 
 const AGAINST_THE_SWAP: [LabAct; 4] = [
@@ -375,5 +361,7 @@ fn an_old_instance_comes_back_or_its_twin_serves_whatever_fails() {
         }
         (Err(why), _) => Err(why),
     };
-    holds(Ok(faults_at(&asks_for_old(), (120, 3), &BTreeMap::new(), |call| call.at >= asked_at, either)));
+    let scene = asks_for_old();
+    let plans = faults_beside(&scene, &BTreeMap::new(), |call| call.at >= asked_at, &Fault::ALL, (120, 3));
+    holds(Ok(all_that(&scene, &plans, either)));
 }

@@ -7,16 +7,17 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{first_call_by, holds, last_call, output, play_or_tell, scene};
+use holds::{
+    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
+};
 use serde_json::json;
 use spot_world::acts::Act;
-use spot_world::campaign::{Findings, all, beside_calls, one_in, sample};
+use spot_world::campaign::{all, beside_calls, one_in};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
-use spot_world::wire::Service;
 use spot_world::world::World;
 
 /// No tag names the cluster of the nodes: the request does.
@@ -105,43 +106,26 @@ fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
 
 /// Plays one in so many of these faults at the reconciler's calls whose name has this part. The execution was stopped as the
 /// last call of this action was sent. The seed decides which.
-fn faults_of_recovery(
-    scene: &Scene,
-    (action, part): (&str, &str),
-    faults: &[Fault],
-    (n, seed): (usize, u64),
-) -> Findings {
-    let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
-    let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
-    let is_of_recovery = |call: &SentCall| call.by.starts_with("Reconciler") && call.action.contains(part);
-    let recovery = calls.iter().enumerate().filter(|(_, call)| is_of_recovery(call));
-    let pairs = recovery.flat_map(|(number, call)| faults.iter().map(move |fault| (number, call, *fault)));
-    let matters = |call: &SentCall, fault: Fault| match fault {
-        Fault::StoppedBefore | Fault::StoppedAfter => false,
-        Fault::Stale(_) if call.service == Service::Kubernetes => false,
-        _ => fault.concerns(call.is_read),
-    };
-    let pairs = sample(n, seed, pairs.filter(|(_, call, fault)| matters(call, *fault)));
-    let plan = |(number, _, fault)| {
-        let second = BTreeMap::from([(number, fault)]);
-        (Plan::At(stopped.clone().into_iter().chain(second).collect()), 1)
-    };
-    all(scene, &pairs.into_iter().map(plan).collect::<Vec<_>>())
+fn survives_in_recovery((action, part): (&str, &str), faults: &[Fault], share: (usize, u64)) {
+    let scene = two_nodes();
+    let stopped = stopped_after(&scene, action);
+    let is_meant = |call: &SentCall| call.action.contains(part);
+    holds(Ok(all(&scene, &faults_of_recovery(&scene, &stopped, is_meant, faults, share))));
 }
 
 #[test]
 fn the_way_back_of_a_node_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), ("EvictPods", ""), &Fault::ALL, (100, 1))));
+    survives_in_recovery(("EvictPods", ""), &Fault::ALL, (100, 1));
 }
 
 #[test]
 fn the_end_of_a_swap_that_the_reconciler_finishes_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), ("DetachInstances", ""), &Fault::ALL, (100, 2))));
+    survives_in_recovery(("DetachInstances", ""), &Fault::ALL, (100, 2));
 }
 
 #[test]
 fn the_reconciler_lets_no_node_go_while_its_cluster_is_silent() {
-    holds(Ok(faults_of_recovery(&two_nodes(), ("EvictPods", "ListNodes"), &[Fault::AnswerLost], (1, 3))));
+    survives_in_recovery(("EvictPods", "ListNodes"), &[Fault::AnswerLost], (1, 3));
 }
 
 /// The tight budget, in whose drain of two minutes these happen.

@@ -7,8 +7,8 @@ mod holds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holds::{holds, last_call, play_or_tell};
-use spot_world::campaign::{Findings, all, is_full, sample};
+use holds::{faults_of_recovery, holds, play_or_tell, stopped_after};
+use spot_world::campaign::{Findings, all, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::event_bridge::Wakes;
 use spot_world::fault::{Fault, Plan};
@@ -91,11 +91,6 @@ fn scene(name: &str, copies: &[u64], sweeps: &[u64]) -> Scene {
     Scene { wakes: Wakes { copies: copies.to_vec(), sweeps: sweeps.to_vec() }, ..scene }
 }
 
-/// The execution is stopped after the last call of this action.
-fn stopped_after(scene: &Scene, action: &str) -> BTreeMap<usize, Fault> {
-    [(last_call(scene, action), Fault::StoppedAfter)].into()
-}
-
 fn play_stopped(scene: &Scene, action: &str) -> Ended {
     let ended = play_or_tell(scene, Plan::At(stopped_after(scene, action)));
     assert_eq!(ended.executions["by-hand"], Outcome::Aborted);
@@ -168,20 +163,7 @@ fn survives_faults((name, actions): (&str, [&str; 2]), seed: u64) {
 
 fn faults_of_reconcilers(scene: &Scene, action: &str, seed: u64) -> Findings {
     let stopped = stopped_after(scene, action);
-    let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
-    let matters = |call: &SentCall, fault: Fault| match fault {
-        Fault::StoppedBefore | Fault::StoppedAfter => false,
-        Fault::Stale(_) if call.service == Service::Kubernetes => false,
-        _ => fault.concerns(call.is_read),
-    };
-    let of_reconcilers = calls.iter().enumerate().filter(|(_, call)| call.by.starts_with("Reconciler"));
-    let pairs =
-        of_reconcilers.flat_map(|(number, call)| Fault::ALL.into_iter().map(move |it| (number, call, it)));
-    let pairs = pairs.filter(|(_, call, fault)| matters(call, *fault));
-    let plans = sample(SHARE, seed, pairs).into_iter().map(|(number, _, fault)| {
-        (Plan::At(stopped.clone().into_iter().chain([(number, fault)]).collect()), 1)
-    });
-    all(scene, &plans.collect::<Vec<_>>())
+    all(scene, &faults_of_recovery(scene, &stopped, |_| true, &Fault::ALL, (SHARE, seed)))
 }
 
 #[test]

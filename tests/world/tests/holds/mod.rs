@@ -2,19 +2,22 @@
 
 #![allow(clippy::panic, dead_code)]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use spot_world::campaign::Findings;
-use spot_world::fault::Plan;
+use spot_world::campaign::{Findings, sample};
+use spot_world::chronicle::SentCall;
+use spot_world::fault::{Fault, Plan};
 use spot_world::history::{Broken, Ended, play};
 use spot_world::machine::Outcome;
 use spot_world::oracles::POOL_RISK;
 use spot_world::scene::Scene;
 use spot_world::scenes::named;
 use spot_world::virtual_time::{BEGIN, now};
+use spot_world::wire::Service;
 use spot_world::world::World;
 
 /// Fails with each broken promise, and tells its history.
@@ -110,4 +113,46 @@ pub(crate) fn first_call_by(scene: &Scene, phase: &str) -> usize {
     let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
     let first = calls.iter().position(|call| call.by.ends_with(phase));
     first.unwrap_or_else(|| panic!("{phase} calls nothing"))
+}
+
+/// The stop of an execution as the last call of this action is sent.
+pub(crate) fn stopped_after(scene: &Scene, action: &str) -> BTreeMap<usize, Fault> {
+    [(last_call(scene, action), Fault::StoppedAfter)].into()
+}
+
+/// Returns a plan for each of these faults at each call of the reconciler that is meant, in the history of this stop. One in
+/// so many of them; the seed decides which. What has ended can't be stopped again.
+pub(crate) fn faults_of_recovery(
+    scene: &Scene,
+    stopped: &BTreeMap<usize, Fault>,
+    is_meant: impl Fn(&SentCall) -> bool,
+    faults: &[Fault],
+    (n, seed): (usize, u64),
+) -> Vec<(Plan, u64)> {
+    let is_stop = |fault: &Fault| matches!(fault, Fault::StoppedBefore | Fault::StoppedAfter);
+    let faults: Vec<Fault> = faults.iter().copied().filter(|fault| !is_stop(fault)).collect();
+    let is_of_recovery = |call: &SentCall| call.by.starts_with("Reconciler") && is_meant(call);
+    faults_beside(scene, stopped, is_of_recovery, &faults, (n, seed))
+}
+
+/// Returns a plan for each of these faults at each call that is meant, in the history of the first faults. One in so many of
+/// them; the seed decides which. No read of a cluster is late.
+pub(crate) fn faults_beside(
+    scene: &Scene,
+    first: &BTreeMap<usize, Fault>,
+    is_meant: impl Fn(&SentCall) -> bool,
+    faults: &[Fault],
+    (n, seed): (usize, u64),
+) -> Vec<(Plan, u64)> {
+    let calls = play_or_tell(scene, Plan::At(first.clone())).world.chronicle.calls;
+    let meant = calls.iter().enumerate().filter(|(_, call)| is_meant(call));
+    let pairs = meant.flat_map(|(number, call)| faults.iter().map(move |fault| (number, call, *fault)));
+    let matters = |call: &SentCall, fault: Fault| {
+        let is_late = matches!(fault, Fault::Stale(_)) && call.service == Service::Kubernetes;
+        fault.concerns(call.is_read) && !is_late
+    };
+    let pairs = sample(n, seed, pairs.filter(|(_, call, fault)| matters(call, *fault)));
+    let plan =
+        |(number, _, fault)| (Plan::At(first.clone().into_iter().chain([(number, fault)]).collect()), 1);
+    pairs.into_iter().map(plan).collect()
 }
