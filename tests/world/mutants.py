@@ -32,7 +32,7 @@ class Notice:
     """The test that has to notice a mutant, and the part of its histories that is enough."""
 
     package: str
-    # The file below the crate's `tests`, or `lib` for its unit tests.
+    # The crate's test target, or `lib` for its unit tests.
     test: str
     filter: str
     # Parts of `PHASE SERVICE:ACTION`, and of a fault's name, with commas between; empty for all.

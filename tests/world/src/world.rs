@@ -115,8 +115,7 @@ impl World {
     /// A call takes effect.
     pub fn carries_out(&mut self, number: usize, call: &ApiCall) -> ApiAnswer {
         self.passes();
-        let before = self.fleet.clone();
-        let cluster_before = self.cluster.as_ref().filter(|_| !is_read(call)).cloned();
+        let before = (!is_read(call)).then(|| (self.fleet.clone(), self.cluster.clone()));
         let answer = match call.service {
             Service::DynamoDb => self.tables.carry_out(call, now()),
             Service::StepFunctions => self.executions.carry_out(call, now()),
@@ -145,7 +144,7 @@ impl World {
         if call.service == Service::StepFunctions {
             self.oracles.look_at_runs(&self.executions);
         }
-        if !is_read(call) {
+        if let Some((before, cluster_before)) = before {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
             let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
             self.oracles.after_call(call, self.chronicle.by(number), &answer, sent_at, &before, seen);

@@ -1,15 +1,12 @@
 //! A swap beside the acts of others, one act at a time.
 
-#![allow(clippy::panic, clippy::expect_used)]
-
-mod holds;
-
-use holds::{holds, play_or_tell};
 use spot_world::acts::Act;
 use spot_world::campaign::{all, beside_calls};
 use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, play_or_tell};
 
 /// Plays each act beside calls of the swap of a group of two: with room, and full behind a load balancer.
 fn take_place_in_a_swap(acts: &[Act]) {

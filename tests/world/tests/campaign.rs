@@ -1,16 +1,13 @@
 //! The campaign that `make test` runs: each call of a swap × each fault, and one in 32 of another scene's.
 //! `CAMPAIGN=full` plays them all.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
-use holds::{holds, play_or_tell};
 use spot_world::campaign::{each_call_and_fault, one_in};
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::GroupSpec;
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, play_or_tell};
 
 #[test]
 fn a_group_moves_to_spot_without_a_fault() {

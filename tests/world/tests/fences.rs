@@ -1,7 +1,5 @@
 //! The conditions under which the Swaps table is written, over the world's DynamoDB.
 
-#![allow(clippy::unwrap_used)]
-
 use spot_cloud::tables::swaps::{Entered, Lease, Leased, Owner, Release, Swaps, SwapsError};
 use spot_cloud::{Stack, environment};
 use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};

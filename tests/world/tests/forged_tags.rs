@@ -1,11 +1,6 @@
 //! A tag is no proof. Somebody else marks instances, images and snapshots of their own with our tags, those of the swap in progress
 //! among them; executions die and are stopped, so that the next step or the reconciler looks for what the swap has made.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
-use holds::{holds, play_or_tell, scene};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all_that, is_full, sample};
 use spot_world::fault::{Fault, Plan, Stop, Strike};
@@ -13,6 +8,8 @@ use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::BEGIN;
+
+use crate::holds::{holds, play_or_tell, scene};
 
 /// The faults after which nobody knows what a call has made.
 const FAULTS: [Fault; 6] = [

@@ -1,15 +1,10 @@
 //! A sample of histories with each open question about AWS answered the other way. `docs/to-try-on-aws.md` has the script
 //! that settles each on a real account.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use holds::play_or_tell;
 use jiff::SignedDuration;
 use spot_world::acts::Act;
 use spot_world::campaign::{all_that, spread};
@@ -19,6 +14,8 @@ use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook};
 use spot_world::history::{Ended, play};
 use spot_world::machine::{DataLimit, Outcome};
 use spot_world::scene::{Happening, Scene};
+
+use crate::holds::{self, play_or_tell};
 
 const SEED: u64 = 1;
 

@@ -1,10 +1,5 @@
 //! Notices of EC2 on their way through the risk manager: late, repeated, out of order, and with a fault at each of its calls.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
-use holds::{holds, play_or_tell};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
@@ -16,6 +11,8 @@ use spot_world::machine::Outcome;
 use spot_world::oracles::POOL_RISK;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::BEGIN;
+
+use crate::holds::{holds, play_or_tell};
 
 const DAY: i64 = 24 * 3600;
 const HOUR: u64 = 3600;

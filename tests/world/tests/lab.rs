@@ -1,16 +1,9 @@
 //! The swap of a stand-alone instance of a LAB account: its Spot twin takes over address and registrations, whatever fails
 //! on the way.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{
-    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
-};
 use jiff::SignedDuration;
 use serde_json::json;
 use spot_world::acts::Act;
@@ -23,6 +16,10 @@ use spot_world::oracles::{POOL_RISK, SWAPS};
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
 use spot_world::world::World;
+
+use crate::holds::{
+    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
+};
 
 /// An instance whose twin starts from an image of its disks.
 fn with_image() -> Scene {

@@ -1,16 +1,9 @@
 //! The swap of a stand-alone instance beside the acts of its owner, with an image that fails, and with volumes that outlive
 //! their instances; and an owner who asks for the old instance to come back.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{
-    faults_beside, first_call_by, holds, last_call, output, output_of, play_or_tell, scene, stopped_after,
-};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::acts::{Act, LabAct};
@@ -21,6 +14,10 @@ use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
+
+use crate::holds::{
+    faults_beside, first_call_by, holds, last_call, output, output_of, play_or_tell, scene, stopped_after,
+};
 
 /// The status checks of the twin have not passed at this second.
 const TWIN_BOOTS: u64 = 100;

@@ -1,13 +1,8 @@
 //! Launches for the members of a group: ahead of their turn, refused in some pools, from a template that has moved, and
 //! beside a schedule.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::time::Duration;
 
-use holds::{holds, output as report, play_or_tell, scene};
 use jiff::SignedDuration;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
@@ -17,6 +12,8 @@ use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::now;
 use spot_world::world::World;
+
+use crate::holds::{holds, output as report, play_or_tell, scene};
 
 fn four_on_demand() -> Scene {
     scene("launch-ahead")

@@ -1,12 +1,7 @@
 //! What is launched, and where: a newcomer bears the tags of the instance that it replaces, and its pool is cheaper.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::time::Duration;
 
-use holds::{holds, play_or_tell, scene};
 use jiff::SignedDuration;
 use serde_json::json;
 use spot_world::acts::Act;
@@ -16,6 +11,8 @@ use spot_world::fleet::{Ec2Instance, GroupSpec, InstanceSpec};
 use spot_world::history::Ended;
 use spot_world::oracles::StandingTags;
 use spot_world::scene::{Happening, Scene};
+
+use crate::holds::{holds, play_or_tell, scene};
 
 /// The tags of a group, which it puts on its members.
 const OF_GROUP: [(&str, &str); 2] = [("team", "payments"), ("Name", "web")];

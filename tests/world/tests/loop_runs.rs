@@ -1,12 +1,7 @@
 //! The loop: the group watcher converts a tagged group, EC2 interrupts it, and the loop brings it back to Spot.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 
-use holds::{holds, play_or_tell, scene};
 use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{Selection, one_in_of};
@@ -14,6 +9,8 @@ use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, play_or_tell, scene};
 
 /// A tagged group and one without the tag. EC2 interrupts the first as often as it is on Spot.
 fn looped(interruptions: usize) -> Scene {

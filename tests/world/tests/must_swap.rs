@@ -1,13 +1,8 @@
 //! Faults that must cost no swap. One call that changes something is lost, late, doubled or refused, or its Lambda dies; or an
 //! action is out for seconds. The SDK repeats the call, or the state machine its step, and the swap goes on.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, outcome_of, play_or_tell, scene};
 use spot_world::campaign::{all_that, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Extent, Fault, Outage, Plan};
@@ -16,6 +11,8 @@ use spot_world::history::Ended;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 use spot_world::wire::Service;
+
+use crate::holds::{CHANGES_OF_A_FULL_GROUP, holds, outcome_of, play_or_tell, scene};
 
 /// The faults that one call may suffer.
 const FAULTS: [Fault; 11] = [

@@ -1,15 +1,8 @@
 //! The swap of a Kubernetes node: its pods move by eviction before its instance goes, whatever fails on the way.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{
-    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
-};
 use serde_json::json;
 use spot_world::acts::Act;
 use spot_world::campaign::{all, beside_calls, one_in};
@@ -19,6 +12,10 @@ use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 use spot_world::world::World;
+
+use crate::holds::{
+    faults_of_recovery, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
+};
 
 /// No tag names the cluster of the nodes: the request does.
 fn two_nodes() -> Scene {

@@ -1,18 +1,15 @@
 //! The answer to the two-minute notice of a Spot member, for which EventBridge calls once or twice.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::time::Duration;
 
-use holds::{holds, output_of, play_or_tell, scene};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
 use spot_world::history::Ended;
 use spot_world::scene::{Happening, Scene};
+
+use crate::holds::{holds, output_of, play_or_tell, scene};
 
 /// A notice for the first of two Spot members, without a target group, delivered so often.
 fn notice(max: u32, deliveries: u8) -> Scene {

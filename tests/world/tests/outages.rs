@@ -1,15 +1,12 @@
 //! An action or a whole service of AWS is out for seconds, minutes or an hour: it throttles, fails, or its answers are lost.
 //! Everything else works on.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene};
 use spot_world::campaign::{all_that, outages};
 use spot_world::fault::{Extent, Fault, Outage, Plan};
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
+
+use crate::holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene};
 
 /// Seconds: the SDK gives up, the steps give up, the execution has ended long since.
 const LENGTHS: [u32; 3] = [20, 300, 3600];

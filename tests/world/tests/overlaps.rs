@@ -1,13 +1,8 @@
 //! Reconcilers beside each other on one row: EventBridge delivers the end of an execution and each sweep twice, and the schedule
 //! fires as the execution's end is taken up.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use holds::{faults_of_recovery, holds, play_or_tell, stopped_after};
 use spot_world::campaign::{Findings, all, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::event_bridge::Wakes;
@@ -18,6 +13,8 @@ use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 use spot_world::scenes::named;
 use spot_world::wire::Service;
+
+use crate::holds::{faults_of_recovery, holds, play_or_tell, stopped_after};
 
 /// Further copies at once, as the first has taken the row over, and after 2 and 20 seconds, in milliseconds.
 static COPIES: [u64; 4] = [7, 250, 2_007, 20_007];

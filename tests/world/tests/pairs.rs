@@ -1,12 +1,11 @@
 //! Pairs of faults in one history: what a second fault makes of the way back from the first.
 
-mod holds;
-
-use holds::{holds, scene};
 use spot_world::acts::Act;
 use spot_world::campaign::pairs;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, scene};
 
 #[test]
 fn a_group_of_one_survives_pairs_of_faults() {

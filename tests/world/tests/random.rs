@@ -1,8 +1,6 @@
 //! Random histories: faults at some of the calls, and acts of others beside some. One that breaks a promise shrinks to those
 //! that it takes.
 
-#![allow(clippy::panic)]
-
 use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,13 +1,8 @@
 //! A refusal names its reason, and changes nothing in AWS. Our own tables aside: the lease is back at rest, as after every
 //! history. A dry run does not even write there.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::time::Duration;
 
-use holds::{play_or_tell, poison, put, scene};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::acts::Act;
@@ -19,6 +14,8 @@ use spot_world::machine::Outcome;
 use spot_world::scene::{ACCOUNTS, Happening, LAB_ACCOUNT, LAB_ROLE, Scene};
 use spot_world::wire::Service;
 use spot_world::world::World;
+
+use crate::holds::{play_or_tell, poison, put, scene};
 
 /// The pool of the first instance, in a group and alone.
 const POOL: &str = "us-east-1#use1-az1#m5.large";

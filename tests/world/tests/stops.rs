@@ -1,14 +1,11 @@
 //! A person stops the executions at any second, in a step or between two, and may redrive them at any time after.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
-use holds::{holds, play_or_tell, scene, seconds_of_swap};
 use spot_world::campaign::{all, sample};
 use spot_world::fault::{Plan, Stop};
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, play_or_tell, scene, seconds_of_swap};
 
 /// While the last step may be at work, while the reconciler is, and long after it has ended the swap.
 const REDRIVEN_AFTER: [u64; 4] = [5, 100, 400, 1500];

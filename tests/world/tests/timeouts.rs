@@ -4,13 +4,8 @@
 //! The deployed machines have three days, a day for an instance, four hours for an answer. A swap of a group comes there only
 //! with its settings at their limits, and a history is shorter: these scenes give the machines less, and the settings more.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 
-use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene, seconds_of_swap};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spot_world::campaign::{Case, each_that, sample};
@@ -21,6 +16,8 @@ use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::BEGIN;
+
+use crate::holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell, scene, seconds_of_swap};
 
 const HOUR: u64 = 3600;
 /// The longest of the patience that the settings of a newcomer allow.

@@ -1,7 +1,5 @@
 //! What the chapters share: how a campaign tells what it has found, and which calls of a history it is about.
 
-#![allow(clippy::panic, dead_code)]
-
 use std::collections::BTreeMap;
 use std::env;
 use std::ops::RangeInclusive;

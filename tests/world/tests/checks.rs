@@ -1,14 +1,9 @@
 //! Scenes in which a missing safety check shows. `tests/world/mutants.toml` names the mutants that each of them notices.
 
-#![allow(clippy::panic)]
-
-#[path = "../holds/mod.rs"]
-mod holds;
 mod hooks;
 
 use std::time::Duration;
 
-use holds::{holds, poison, put};
 use jiff::SignedDuration;
 use serde_json::json;
 use spot_world::acts::Act;
@@ -24,6 +19,8 @@ use spot_world::scene::{ACCOUNT, Happening, REGION, Scene};
 use spot_world::tables::{TableSpec, Tables};
 use spot_world::virtual_time::now;
 use spot_world::world::World;
+
+use crate::holds::{holds, poison, put};
 
 const WEB: &str = "web";
 /// The pools of the default group.
