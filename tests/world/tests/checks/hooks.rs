@@ -10,8 +10,8 @@ use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
 use spot_world::world::World;
 
+use super::{WEB, newcomer, of, with_a_terminating_hook, without_a_fault};
 use crate::holds::holds;
-use crate::{WEB, newcomer, of, with_a_terminating_hook, without_a_fault};
 
 #[test]
 fn a_group_with_a_terminating_hook_survives_each_fault_of_its_retirement() {

@@ -12,7 +12,7 @@ use spot_world::lambda::Function;
 use spot_world::scene::{LAB_ACCOUNT, Scene};
 use spot_world::virtual_time::BEGIN;
 
-use crate::judge::{arrivals, is_of_step, judge};
+use super::judge::{arrivals, is_of_step, judge};
 
 /// Returns a sample event of the deployed stack.
 fn sample(name: &str) -> Value {

@@ -5,7 +5,7 @@ use spot_world::cluster::ClusterSpec;
 use spot_world::fleet::{GroupSpec, InstanceSpec};
 use spot_world::scene::Scene;
 
-use crate::judge::{arrivals, is_of_step, judge};
+use super::judge::{arrivals, is_of_step, judge};
 
 /// Changes so many of the payloads of the history without a fault, each in the world of its step.
 fn each_step_reads_or_refuses(scene: &Scene, phases: usize, most: usize) {

@@ -17,8 +17,8 @@ use spot_world::scene::{ACCOUNTS, LAB_ACCOUNT, LAB_ROLE, SETTINGS, Scene};
 use spot_world::tables::attribute::to_json;
 use spot_world::virtual_time::BEGIN;
 
+use super::judge::{arrivals, handled, share, unwritten};
 use crate::holds::play_or_tell;
-use crate::judge::{arrivals, handled, share, unwritten};
 
 const POOL: &str = "us-east-1#use1-az1#m5.large";
 /// The seconds of the default of the setting `poison_days`.
