@@ -19,18 +19,14 @@ struct Detail<'a> {
 /// Tells of an answer. A failure to tell is a warning: the answer counts.
 pub(crate) async fn announce(responder: &Responder, answer: &Answer) {
     let started = answer.outcome.is_none().then_some("STARTED");
-    let told = async {
-        let event = event(OwnEvent::InterruptionAnswered, &Detail { answer, outcome: started })?;
-        responder.announcements.put(vec![event]).await?;
-        if answer.outcome == Some(AnswerOutcome::Failed) {
-            let subject =
-                format!("Spot Optimizer: the interruption of {} was not answered", answer.instance_id);
-            let text = serde_json::to_string_pretty(answer).unwrap_or_default();
-            responder.announcements.alert(&subject, &text).await?;
-        }
-        Ok::<(), spot_cloud::CallError>(())
-    };
-    if let Err(error) = told.await {
-        tracing::warn!(instance = %answer.instance_id, "nobody is told of its answer: {error}");
+    match event(OwnEvent::InterruptionAnswered, &Detail { answer, outcome: started }) {
+        Ok(event) => responder.announcements.put_or_warn(vec![event]).await,
+        Err(error) => tracing::warn!(instance = %answer.instance_id, "the bus is not told: {error}"),
+    }
+    // A bus that is out keeps nothing from people.
+    if answer.outcome == Some(AnswerOutcome::Failed) {
+        let subject = format!("Spot Optimizer: the interruption of {} was not answered", answer.instance_id);
+        let text = serde_json::to_string_pretty(answer).unwrap_or_default();
+        responder.announcements.alert_or_warn(&subject, &text).await;
     }
 }

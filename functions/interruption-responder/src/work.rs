@@ -66,6 +66,9 @@ pub struct Answering {
     /// When a way back in progress is handed over to the reconciler alone.
     #[serde(default)]
     pub give_up_at: Option<Timestamp>,
+    /// Report releases the lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_lease: bool,
 }
 
 impl Payload for Answering {
@@ -90,6 +93,7 @@ impl Answering {
             because: None,
             served_at_least: None,
             give_up_at: None,
+            keeps_lease: false,
         }
     }
 
@@ -99,6 +103,13 @@ impl Answering {
     /// The payload names none.
     pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
         group_of(&self.lease)
+    }
+
+    /// Returns the result in a line, for readers of the row.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let outcome = self.outcome.map_or_else(|| "undecided".to_owned(), |outcome| outcome.to_string());
+        format!("interruption of {}: {outcome}", self.instance_id)
     }
 
     /// Notes how many serve in a look at the group.

@@ -179,8 +179,8 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
-    /// Notes the newcomer that a visit of the rollback has left in service, and its pool. A repetition of the last
-    /// visit finds no journal and so reports no newcomer; the note then stays.
+    /// Notes the newcomer that a visit of the rollback has left in service, and its pool. A visit that finds no journal
+    /// reports no newcomer; the note then stays.
     pub fn note_kept(&mut self, kept: Option<InstanceId>, pool: Option<Pool>) {
         if kept.is_some() {
             self.seen.kept = kept;

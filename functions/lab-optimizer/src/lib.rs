@@ -63,7 +63,7 @@ pub fn phase_table() -> Phases<Work, LabAnswer> {
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {
-                rollback::run(context, work, failure, recover_lab).await
+                rollback::run(context, work, failure, recover_lab).await.map(|visited| visited.next)
             }),
         ),
         ("Report", phase(end)),

@@ -21,19 +21,21 @@ use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};
+use spot_cloud::tables::swaps::{
+    Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Owner, Swaps, SwapsError,
+};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
-use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::{End, Ended};
 use spot_domain::{ExecutionArn, Reason};
 use spot_nodes::recover_node;
 use spot_swap::newcomer::unproven;
 use spot_swap::recovery::answer::recover_answer;
 use spot_swap::recovery::group::recover_group;
 use spot_swap::recovery::lab::recover_lab;
-use spot_swap::recovery::{Ended, Progress, Visit};
+use spot_swap::recovery::{Progress, Visit};
 use spot_swap::spans;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -47,6 +49,9 @@ use news::News;
 const PER_LEASE: Duration = Duration::from_secs(25);
 /// The time within which a lease's next swap is begun with.
 const NEXT_WITHIN: Duration = Duration::from_secs(15);
+/// The time within which the run that has ended a swap tells of it, or has died: longer than one lease may take.
+const TELLS_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+const BY_RECONCILER: &str = "by the reconciler after the execution died";
 /// Leases that are worked on side by side. The function's timeout has room for eighty leases that hang.
 const AT_ONCE: usize = 8;
 
@@ -93,6 +98,19 @@ struct EndsOfRow {
     summaries: Vec<String>,
     /// For the answer.
     remarks: Vec<String>,
+    /// People were told of one of them.
+    has_alerted: bool,
+}
+
+impl EndsOfRow {
+    fn note(&mut self, end: End, summary: &str) {
+        self.of_swaps.insert(end);
+        self.summaries.push(summary.to_owned());
+    }
+
+    fn summary(&self) -> String {
+        self.summaries.join("; ")
+    }
 }
 
 enum LeaseState {
@@ -180,26 +198,19 @@ impl Reconciler {
         unfinished: &OpenSwaps,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
         let visit = async {
-            let mut news = News::default();
-            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished, &mut news)).await;
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong(PER_LEASE.as_secs())));
             if let Err(error) = &outcome {
                 tracing::warn!("not reconciled: {error}");
             }
-            news.tell(&self.announcements).await;
             outcome
         };
         let outcome = visit.instrument(spans::visit(&held)).await;
         (held.lease, outcome)
     }
 
-    /// Does what can be done for one lease. `news` is what to tell of the swaps that have ended, whatever fails afterwards.
-    async fn reconcile(
-        &self,
-        held: &Held,
-        unfinished: &OpenSwaps,
-        news: &mut News,
-    ) -> Result<LeaseState, ReconcileFailure> {
+    /// Does what can be done for one lease.
+    async fn reconcile(&self, held: &Held, unfinished: &OpenSwaps) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
         let life = execution.life;
         if life == ExecutionState::Running {
@@ -226,7 +237,7 @@ impl Reconciler {
         let (began, mut all) = (Instant::now(), EndsOfRow::default());
         // The swaps behind the first one were launched ahead, and have touched nothing.
         while began.elapsed() < NEXT_WITHIN {
-            match self.end_one(&execution, held, &lease, &settings, (&mut all, news)).await? {
+            match self.end_one(&execution, held, &lease, &settings, &mut all).await? {
                 None => return Ok(LeaseState::Waiting),
                 Some(true) => return Ok(LeaseState::Ended(all)),
                 Some(false) => {}
@@ -235,71 +246,100 @@ impl Reconciler {
         Ok(LeaseState::Waiting)
     }
 
-    /// Ends the swap that the row tells of, or releases the lease if it tells of none. Says if it was the last one; `None` if
-    /// the swap waits for AWS.
+    /// Ends the swap that the row tells of and tells of it, or tells of the one that has ended last, or releases the lease if
+    /// the row tells of none. Says if it was the last one; `None` if the swap waits for AWS.
     async fn end_one(
         &self,
         execution: &Execution,
         held: &Held,
         lease: &Lease,
         settings: &Settings,
-        (all, news): (&mut EndsOfRow, &mut News),
+        all: &mut EndsOfRow,
     ) -> Result<Option<bool>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
-        let mut journal = self.swaps.read(lease).await?.ok_or_else(gone_on)?.journal;
-        if let Some(journal) = &journal {
-            spans::note_swap(&journal.swap_id);
-        }
-        // The recovery carries out the journal that was just read.
+        let row = self.swaps.read(lease).await?.ok_or_else(gone_on)?;
         let own = (&self.stack.account_id, &self.stack.region);
-        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(lease, journal, own)) {
-            return Err(gone_on().into());
-        }
-        let ended = match &mut journal {
-            None => Ended { end: End::Undone, newcomer: None, pool: None, remarks: Vec::new(), doubt: None },
-            Some(journal) => match self.recover(lease, settings, journal).await? {
-                // The next run ends the swap. This run's error alerts an operator.
-                Progress::Waiting(why)
-                    if held.journal.as_ref().is_some_and(|was| was.kind.kept() != journal.kind.kept()) =>
-                {
-                    return Err(ReconcileFailure::Kept(why));
-                }
-                Progress::Waiting(why) if is_overdue(execution.life, journal, settings, clock::now()) => {
-                    return Err(ReconcileFailure::Overdue(why));
-                }
-                Progress::Waiting(why) => {
-                    tracing::warn!("waiting: {why}");
-                    return Ok(None);
-                }
-                Progress::Ended(ended) => ended,
+        let may_have_left = |journal: &Journal| execution.vouches_for(lease, journal, own);
+        let untold = row.outcome.filter(|outcome| may_have_left(&outcome.journal));
+        let (outcome, is_last) = match (untold, row.journal) {
+            (Some(outcome), _) if is_being_told(&outcome, clock::now()) => return Ok(None),
+            (Some(outcome), next) => (outcome, next.is_none()),
+            (None, None) => {
+                all.note(End::Undone, &format!("{} {BY_RECONCILER}", End::Undone));
+                self.swaps.let_go(lease, &all.summary()).await?;
+                return Ok(Some(true));
+            }
+            // The recovery carries out the journal that was just read.
+            (None, Some(journal)) if !may_have_left(&journal) => return Err(gone_on().into()),
+            (None, Some(journal)) => match self.end_swap(execution, held, lease, settings, journal).await? {
+                None => return Ok(None),
+                Some(ended) => ended,
             },
         };
-        let told = format!("{} by the reconciler after the execution died", ended.end);
-        let kept = journal.as_ref().and_then(|journal| journal.kind.kept()).map(|kept| kept.why.clone());
-        let told =
-            [told].into_iter().chain(kept).chain(ended.remarks.iter().cloned()).chain(ended.doubt.clone());
-        let summary = told.collect::<Vec<_>>().join("; ");
-        all.summaries.push(summary.clone());
-        let of_all = all.summaries.join("; ");
-        match &journal {
-            Some(journal) => {
-                self.swaps.close(lease, journal, ended.end, Release::LetGo { summary: &of_all }).await?;
-                news.note(lease, journal, &ended, &summary);
+        self.tell(lease, &outcome, is_last, all).await?;
+        Ok(Some(is_last))
+    }
+
+    /// Ends a swap in its row. Returns its outcome, and whether none was launched ahead behind it; `None` if it waits for AWS.
+    async fn end_swap(
+        &self,
+        execution: &Execution,
+        held: &Held,
+        lease: &Lease,
+        settings: &Settings,
+        mut journal: Journal,
+    ) -> Result<Option<(Outcome, bool)>, ReconcileFailure> {
+        spans::note_swap(&journal.swap_id);
+        match self.recover(lease, settings, &mut journal).await? {
+            // The next run ends the swap. This run's error alerts an operator.
+            Progress::Waiting(why)
+                if held.journal.as_ref().is_some_and(|was| was.kind.kept() != journal.kind.kept()) =>
+            {
+                Err(ReconcileFailure::Kept(why))
             }
-            None => self.swaps.let_go(lease, &of_all).await?,
+            Progress::Waiting(why) if is_overdue(execution.life, &journal, settings, clock::now()) => {
+                Err(ReconcileFailure::Overdue(why))
+            }
+            Progress::Waiting(why) => {
+                tracing::warn!("waiting: {why}");
+                Ok(None)
+            }
+            Progress::Ended(ended) => {
+                let outcome = self.swaps.close_with_outcome(lease, &journal, &ended).await?;
+                Ok(Some((outcome, journal.ahead.is_empty())))
+            }
         }
-        let Ended { end, newcomer, pool, remarks, doubt } = ended;
-        all.of_swaps.insert(end);
-        all.remarks.extend(remarks);
-        if let Err(error) = self.swaps.keep_pools(lease, &newcomer.zip(pool).into_iter().collect()).await {
+    }
+
+    /// Tells of a swap that has ended. Only then the row forgets it, and the lease ends with the last one: if this run dies
+    /// before, the next one tells.
+    async fn tell(
+        &self,
+        lease: &Lease,
+        outcome: &Outcome,
+        is_last: bool,
+        all: &mut EndsOfRow,
+    ) -> Result<(), ReconcileFailure> {
+        let Ended { end, newcomer, pool, remarks, doubt } = &outcome.ended;
+        let summary = in_words(outcome);
+        all.note(*end, &summary);
+        all.remarks.extend(remarks.iter().cloned());
+        let news = News::of(lease, outcome, &summary, all.has_alerted);
+        all.has_alerted |= news.is_alert();
+        // Boxed: the futures of two SDK clients in one are too deep for the compiler.
+        Box::pin(news.tell(&self.announcements)).await;
+        let pool = newcomer.clone().zip(pool.clone());
+        if let Err(error) = self.swaps.keep_pools(lease, &pool.into_iter().collect()).await {
             tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
-        // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
-        if let Some(doubt) = doubt {
-            return Err(ReconcileFailure::InDoubt(doubt));
+        if is_last {
+            self.swaps.let_go(lease, &all.summary()).await?;
+        } else {
+            self.swaps.told(lease, &outcome.journal.swap_id).await?;
         }
-        Ok(Some(journal.is_none_or(|journal| journal.ahead.is_empty())))
+        // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
+        doubt.as_ref().map_or(Ok(()), |doubt| Err(ReconcileFailure::InDoubt(doubt.clone())))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write
@@ -356,6 +396,22 @@ impl Reconciler {
             SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }
+}
+
+/// Says if another run has ended the swap a moment ago: it tells of it.
+fn is_being_told(outcome: &Outcome, now: Timestamp) -> bool {
+    matches!(outcome.by, Owner::ReconcilerFor(_)) && now.duration_since(outcome.at) < TELLS_WITHIN
+}
+
+/// Says for a person how a swap has ended.
+fn in_words(Outcome { journal, ended, by, .. }: &Outcome) -> String {
+    let by = match by {
+        Owner::ReconcilerFor(_) => BY_RECONCILER,
+        Owner::Execution(_) => "before the execution died",
+    };
+    let kept = journal.kind.kept().map(|kept| kept.why.as_str());
+    let more = kept.into_iter().chain(ended.remarks.iter().chain(&ended.doubt).map(String::as_str));
+    more.fold(format!("{} {by}", ended.end), |told, more| format!("{told}; {more}"))
 }
 
 /// Says if a recovery has taken so long that a person is told. A member that leaves through its group may wait for the

@@ -1,36 +1,38 @@
-//! What the reconciler tells of the swaps that it has ended.
+//! What the reconciler tells of a swap that has ended.
 
 use spot_cloud::announcements::Announcements;
-use spot_cloud::tables::swaps::Lease;
+use spot_cloud::tables::swaps::{Lease, Outcome};
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::ended::EndedSwap;
-use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::End;
 use spot_swap::announce;
-use spot_swap::recovery::Ended;
 
-/// The events of the swaps of a dead execution, and one alert if any was undone.
-#[derive(Debug, Default)]
+/// The event of a swap of a dead execution, and an alert where a person is needed.
+#[derive(Debug)]
 pub(crate) struct News {
-    ended: Vec<EndedSwap>,
+    ended: Option<EndedSwap>,
     alert: Option<Alert>,
 }
 
 impl News {
-    /// Notes the end of a swap; `summary` says the same in words.
-    pub(crate) fn note(&mut self, lease: &Lease, journal: &Journal, how: &Ended, summary: &str) {
+    /// Returns what there is to tell; `summary` says it in words. Of further swaps of one execution, only those alert that
+    /// leave something to a person.
+    pub(crate) fn of(lease: &Lease, outcome: &Outcome, summary: &str, has_alerted: bool) -> Self {
+        let Outcome { journal, ended: how, .. } = outcome;
         let ended = announce::by_reconciler(lease, journal, how, summary);
-        let is_swap = ended.is_some();
-        self.ended.extend(ended);
-        if is_swap && how.end == End::Undone {
-            let alert = || Alert::of_reconciler(&lease.on.to_string(), summary, lease.owner.execution());
-            self.alert.get_or_insert_with(alert);
-        }
+        let is_undone = ended.is_some() && how.end == End::Undone;
+        let leaves_something = how.doubt.is_some() || journal.kind.kept().is_some();
+        let alert = || Alert::of_reconciler(&lease.on.to_string(), how.end, summary, lease.owner.execution());
+        Self { alert: (leaves_something || (is_undone && !has_alerted)).then(alert), ended }
     }
 
-    /// Tells bus and people. A failure is a warning: the swaps have ended.
+    pub(crate) fn is_alert(&self) -> bool {
+        self.alert.is_some()
+    }
+
+    /// Tells bus and people. A failure is a warning: the swap has ended.
     pub(crate) async fn tell(self, announcements: &Announcements) {
-        announce::tell(announcements, &self.ended).await;
+        announce::tell(announcements, self.ended.as_slice()).await;
         if let Some(Alert { subject, message }) = self.alert {
             announcements.alert_or_warn(&subject, &message).await;
         }

@@ -31,12 +31,12 @@ use spot_domain::swap::journal::{
     Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Retirement, Stage, SwapKind,
 };
 use spot_domain::swap::recovery::group::{Action, Observed, goes_forward};
-use spot_domain::swap::recovery::{Decision, End};
+use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::{InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::newcomer::unproven;
 use spot_swap::recovery::group::{GroupRecovery, Seen};
-use spot_swap::recovery::{After, Ended, Permission, Progress, Recovery, Visit, drive};
+use spot_swap::recovery::{After, Permission, Progress, Recovery, Visit, drive};
 
 use crate::door::connect;
 use crate::error::failed;

@@ -9,7 +9,7 @@ use spot_cloud::tables::swaps::Lease;
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::ended::{EndedSwap, SwapEnd};
 use spot_domain::swap::journal::{Journal, SwapKind};
-use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::{End, Ended};
 use spot_domain::words::{LONGEST, cut};
 use tracing::Instrument;
 
@@ -17,7 +17,6 @@ use crate::Context;
 use crate::ended::ended;
 use crate::error::StepError;
 use crate::machine::{Payload, Phases, StepAnswer};
-use crate::recovery::Ended;
 use crate::spans::{self, note_execution};
 
 impl<W: Payload, R> Phases<W, R> {

@@ -11,12 +11,12 @@ use spot_cloud::RegionClients;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
+use spot_domain::InstanceId;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::{Journal, Original};
-use spot_domain::swap::recovery::{Decision, End};
-use spot_domain::{InstanceId, Pool};
+use spot_domain::swap::recovery::{Decision, End, Ended};
 
 use crate::group::members;
 
@@ -31,21 +31,6 @@ pub enum Progress {
     Ended(Ended),
     /// AWS is at work; come again.
     Waiting(String),
-}
-
-/// A swap that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// How.
-    pub end: End,
-    /// The newcomer that serves, after [`End::Finished`].
-    pub newcomer: Option<InstanceId>,
-    /// The pool of the newcomer that is left in service, in a group, if EC2 gives its zone's id.
-    pub pool: Option<Pool>,
-    /// Remarks for a person: the resources that were left alone, and why.
-    pub remarks: Vec<String>,
-    /// What may be left in desired, for a person: nothing proves whose it is.
-    pub doubt: Option<String>,
 }
 
 /// The leave to carry a decision out.

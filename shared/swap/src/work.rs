@@ -26,6 +26,7 @@ mod results;
 mod room;
 
 use ahead::Ahead;
+pub use results::Recorded;
 
 /// Where the state machine goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,6 +129,9 @@ pub struct Work {
     pub skipped_more: BTreeMap<Reason, usize>,
     /// Tried and put back.
     pub rolled_back: Vec<NotSwapped>,
+    /// The swap whose end by a rollback the run has recorded last: the row may still tell of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
     /// What ended the run before its time.
     pub ended_by: Option<Reason>,
     /// The same for a person.
@@ -293,6 +297,7 @@ impl Work {
             skipped: Vec::new(),
             skipped_more: BTreeMap::new(),
             rolled_back: Vec::new(),
+            recorded: None,
             ended_by: None,
             ended_because: String::new(),
             failures_in_a_row: 0,

@@ -80,7 +80,7 @@ fn of_a_visit() {
     let (execution, on) = (lease.owner.execution().to_string(), lease.on.to_string());
     let swap = current.journal.swap_id.clone();
     let other: SwapId = "i-0123456789abcdef0-1".parse().unwrap();
-    let held = Held { lease, journal: Some(current.journal), closed: None };
+    let held = Held { lease, journal: Some(current.journal), closed: None, outcome: None };
     let visit = async {
         tracing::warn!("waiting");
         spans::note_swap(&other);

@@ -1,4 +1,4 @@
-//! Report: tells the bus, and people where a step failed. Returns the answer.
+//! Report: tells the bus, and people where a step failed. Releases the lease if Restore has kept it. Returns the answer.
 
 use serde::Deserialize;
 use spot_domain::response::evacuation::Evacuated;
@@ -21,12 +21,13 @@ pub struct ReportEvent {
 /// Ends the answer.
 ///
 /// # Errors
-/// None: a bus that takes no event fails no answer.
+/// The lease can't be released; the reconciler will release it. A bus that takes no event fails no answer.
 pub async fn run(
     responder: &Responder,
     event: ReportEvent,
 ) -> Result<StepAnswer<Answering, Answer>, StepError> {
     let ReportEvent { work, evacuated } = event;
+    let kept = work.keeps_lease.then(|| (work.lease.clone(), work.summary()));
     let about = Answer::about(&work.lease.account_id, &work.lease.region, &work.instance_id);
     let answer = Answer {
         asg_name: Some(work.group()?.1.clone()),
@@ -42,5 +43,9 @@ pub async fn run(
         None => answer,
     };
     announce(responder, &answer).await;
+    // Before, the row is what tells if nobody comes back to this step.
+    if let Some((lease, summary)) = kept {
+        responder.swaps.let_go(&lease, &summary).await?;
+    }
     Ok(StepAnswer::Other(Box::new(answer)))
 }

@@ -1,14 +1,14 @@
 //! Restore: gives back what the answer has raised, by the journal in the Swaps table: whatever a failed step has done more
-//! than the payload shows. Releases the lease.
+//! than the payload shows. Report releases the lease once the end is told; until then the row keeps what there is to tell.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use spot_cloud::tables::swaps::Release;
 use spot_domain::clock;
+use spot_domain::swap::recovery::Ended;
 use spot_swap::StepFailure;
 use spot_swap::error::StepError;
+use spot_swap::recovery::Progress;
 use spot_swap::recovery::answer::{look, recover_answer};
-use spot_swap::recovery::{Ended, Progress};
 use spot_swap::work::Next;
 
 use crate::context::Responder;
@@ -38,7 +38,11 @@ pub async fn run(responder: &Responder, event: RestoreEvent) -> Result<(Next, An
 async fn visit(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
     let Some(held) = responder.swaps.read(&work.lease).await? else { return Ok(Next::Report) };
     let Some(mut journal) = held.journal else {
-        responder.swaps.let_go(&work.lease, &summary(work)).await?;
+        if let Some(outcome) = held.outcome {
+            note_end(work, outcome.ended); // an earlier try of this step has closed the answer
+        } else {
+            responder.swaps.let_go(&work.lease, &work.summary()).await?;
+        }
         return Ok(Next::Report);
     };
     let clients = responder.clients(work).await?;
@@ -55,22 +59,22 @@ async fn visit(responder: &Responder, work: &mut Answering) -> Result<Next, Step
             observed.group.iter().for_each(|group| work.saw(group));
             Ok(Next::Wait)
         }
-        Progress::Ended(Ended { end, doubt, .. }) => {
+        Progress::Ended(ended) => {
             // A step that failed has not told the instance to leave.
             if journal.counts_on_own_replacement() {
                 leave::run(responder, work).await?;
             }
-            if let Some(doubt) = doubt {
-                work.failed(doubt);
-            }
-            let summary = summary(work);
-            responder.swaps.close(&work.lease, &journal, end, Release::LetGo { summary: &summary }).await?;
+            responder.swaps.close_with_outcome(&work.lease, &journal, &ended).await?;
+            note_end(work, ended);
             Ok(Next::Report)
         }
     }
 }
 
-fn summary(work: &Answering) -> String {
-    let outcome = work.outcome.map_or_else(|| "undecided".to_owned(), |outcome| outcome.to_string());
-    format!("interruption of {}: {outcome}", work.instance_id)
+/// Notes the end of an answer whose lease is kept until it is told.
+fn note_end(work: &mut Answering, Ended { doubt, .. }: Ended) {
+    work.keeps_lease = true;
+    if let Some(doubt) = doubt {
+        work.failed(doubt);
+    }
 }

@@ -6,7 +6,7 @@
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::selection::Candidate;
 use spot_swap::error::StepError;
-use spot_swap::phases::rollback;
+use spot_swap::phases::rollback::{self, Visited};
 use spot_swap::recovery::Visit;
 use spot_swap::work::Next;
 use spot_swap::{Context, StepFailure};
@@ -26,13 +26,10 @@ pub async fn run(
     let (run, _) = work.run()?;
     let access = context.access(&run.swap).await?;
     let current = run.swap.current.clone();
-    let mut kept = None;
     let recover = async |visit: Visit<'_>, journal: &mut Journal| {
-        let progress = spot_nodes::recover_node(&context.stack, &access, visit, journal).await;
-        kept = journal.kind.kept().map(|kept| kept.instance_id.clone());
-        progress
+        spot_nodes::recover_node(&context.stack, &access, visit, journal).await
     };
-    let next = rollback::run(context, &mut run.swap, failure, recover).await?;
+    let Visited { next, kept } = rollback::run(context, &mut run.swap, failure, recover).await?;
     let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));
     run.note_kept(kept, launched.map(|current| current.pool.clone()));
     Ok(match next {

@@ -10,13 +10,13 @@ use spot_cloud::tables::swaps::Entered;
 use spot_domain::Reason;
 use spot_domain::clock;
 use spot_domain::swap::journal::Stage;
-use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::{End, Ended};
 use spot_domain::swap::report::Swapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::recovery::lab::recover_lab;
-use spot_swap::recovery::{Ended, Progress, Visit};
+use spot_swap::recovery::{Progress, Visit};
 use spot_swap::work::{Current, Next, Work};
 
 /// Takes the steps that are possible now.

@@ -23,6 +23,7 @@ mod entering;
 mod error;
 mod held;
 mod newcomers;
+mod outcome;
 mod owners;
 mod replacements;
 
@@ -33,6 +34,7 @@ pub use error::SwapsError;
 use error::{lost, malformed};
 pub use held::{Closed, Held, parse};
 use held::{field, json};
+pub use outcome::Outcome;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 /// The row tells of this swap. An older release wrote no `swap_id`.

@@ -6,6 +6,7 @@ use crate::ids::ExecutionArn;
 use crate::reason::Reason;
 use crate::swap::lab::{LabOutcome, LabReport};
 use crate::swap::node::{NodeOutcome, NodeSwapReport};
+use crate::swap::recovery::End;
 use crate::swap::report::{NotSwapped, SwapReport};
 
 /// The most instances that an alert names.
@@ -82,11 +83,15 @@ impl Alert {
         Some(Self::of(&format!("The swap of instance {id} did not succeed"), &message, execution))
     }
 
-    /// Returns the alert of a swap that the reconciler has undone after its execution died.
+    /// Returns the alert of a swap that has ended without its execution, which died.
     #[must_use]
-    pub fn of_reconciler(on: &str, summary: &str, execution: &ExecutionArn) -> Self {
+    pub fn of_reconciler(on: &str, end: End, summary: &str, execution: &ExecutionArn) -> Self {
         let message = format!("The execution of a swap of {on} died. {summary}");
-        Self::of(&format!("A swap of {on} was undone by the reconciler"), &message, execution)
+        let what = match end {
+            End::Undone => "undone by the reconciler",
+            End::Finished => "finished by the reconciler, and needs a person",
+        };
+        Self::of(&format!("A swap of {on} was {what}"), &message, execution)
     }
 
     fn of(subject: &str, message: &str, execution: &ExecutionArn) -> Self {
@@ -177,8 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reconciler_has_undone_names_its_execution() {
-        let alert = Alert::of_reconciler("group web", "undone", &execution());
-        assert!(alert.subject.contains("group web") && alert.message.ends_with("swap:run-1"));
+    fn what_the_reconciler_has_ended_names_its_execution() {
+        for (end, what) in [(End::Undone, "undone"), (End::Finished, "finished")] {
+            let alert = Alert::of_reconciler("group web", end, "its words", &execution());
+            assert!(alert.subject.contains(&format!("group web was {what}")), "{}", alert.subject);
+            assert!(alert.message.contains("its words") && alert.message.ends_with("swap:run-1"));
+        }
     }
 }

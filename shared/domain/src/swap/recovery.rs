@@ -4,7 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::MalformedText;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, MalformedText};
+use crate::risk::pool::Pool;
 
 pub mod answer;
 #[cfg(test)]
@@ -15,12 +18,31 @@ pub mod lab;
 mod truth;
 
 /// How a swap ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum End {
     /// The newcomer serves, the old instance is gone.
     Finished,
     /// Everything is as its owner wants it, the old instance serves.
     Undone,
+}
+
+/// A swap that has ended, as the last look of its recovery saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub end: End,
+    /// The newcomer that serves, after [`End::Finished`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newcomer: Option<InstanceId>,
+    /// The pool of the newcomer that is left in service, in a group, if EC2 gives its zone's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Remarks for a person: the resources that were left alone, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// What may be left in desired, for a person: nothing proves whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
 
 /// What a recovery does next.

@@ -3,20 +3,31 @@
 //!
 //! The rollback reads the journal in the Swaps table, not the payload of this execution. The step that failed may
 //! have done more than the payload shows.
+//!
+//! What the end of the swap tells lies in the row, too: a repeated last visit finds no journal, and tells the same.
 
 use crate::newcomer::unproven;
-use crate::recovery::{Ended, Progress, Visit};
+use crate::recovery::{Progress, Visit};
 use jiff::Timestamp;
-use spot_cloud::tables::swaps::{Closed, Leased, Release, SwapsError};
+use spot_cloud::tables::swaps::{Closed, Leased, Outcome, SwapsError};
 use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
-use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::{End, Ended};
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{InstanceId, Reason};
 
 use crate::error::StepError;
-use crate::work::{Current, Next, Work};
+use crate::work::{Current, Next, Recorded, Work};
 use crate::{Context, StepFailure};
+
+/// What came of a visit.
+#[derive(Debug)]
+pub struct Visited {
+    /// Where the state machine goes next.
+    pub next: Next,
+    /// The instance that the way back leaves in service, for its pods' sake.
+    pub kept: Option<InstanceId>,
+}
 
 /// Makes one visit. `recover` does what can be done now for a swap of the run's kind.
 ///
@@ -28,7 +39,7 @@ pub async fn run(
     work: &mut Work,
     failure: Option<&StepFailure>,
     recover: impl AsyncFnOnce(Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
-) -> Result<Next, StepError> {
+) -> Result<Visited, StepError> {
     let undo = work
         .undo
         .clone()
@@ -46,9 +57,15 @@ pub async fn run(
     let mut journal = match held.journal {
         Some(journal) if !is_successor(work, held.closed.as_ref(), &journal) => journal,
         next => {
-            nothing_in_progress(work, &undo, held.closed.as_ref());
             work.note_ahead(next.iter().flat_map(|next| [next].into_iter().chain(&next.ahead)));
-            return Ok(work.next_candidate());
+            let outcome = held.outcome.filter(|outcome| is_news(work, outcome));
+            let kept = outcome.as_ref().and_then(|outcome| kept_by(&outcome.journal));
+            match outcome {
+                // An earlier try of this visit has closed it, and has told nobody.
+                Some(Outcome { journal, ended, .. }) => note_end(work, &journal, ended, undo),
+                None => nothing_in_progress(work, &undo, held.closed.as_ref()),
+            }
+            return Ok(Visited { next: work.next_candidate(), kept });
         }
     };
     let is_another = |current: &Current| current.journal.swap_id != journal.swap_id;
@@ -56,33 +73,63 @@ pub async fn run(
         let problem = format!("it tells of swap {}, which is none of this execution", journal.swap_id);
         return Err(unproven(&work.lease, &problem).into());
     }
-    decide(context, work, &mut journal, &undo).await?;
+    let next = go_back(context, work, &mut journal, undo, recover).await?;
+    Ok(Visited { next, kept: kept_by(&journal) })
+}
+
+/// Makes one visit to the swap in progress.
+async fn go_back(
+    context: &Context,
+    work: &mut Work,
+    journal: &mut Journal,
+    undo: Undo,
+    recover: impl AsyncFnOnce(Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
+) -> Result<Next, StepError> {
+    decide(context, work, journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
-        None => deadline(work, &journal),
+        None => deadline(work, journal),
     };
     work.rollback_deadline = Some(give_up);
     let clients = context.clients(work).await?;
     let visit =
         Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &work.settings };
-    match recover(visit, &mut journal).await? {
+    match recover(visit, journal).await? {
         Progress::Waiting(why) if clock::now() >= give_up => Err(StepError::Stuck(
             format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old).into(),
         )),
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended(Ended { end, newcomer, remarks, doubt, .. }) => {
-            context.swaps.close(&work.lease, &journal, end, Release::Keep).await?;
-            // The recovery may have added to the detail what it left behind.
-            let undo = journal.undo.clone().unwrap_or(undo);
+        Progress::Ended(ended) => {
+            context.swaps.close_with_outcome(&work.lease, journal, &ended).await?;
             work.note_ahead(&journal.ahead);
-            // The next swap would take what is too much for the owner's.
-            if let Some(doubt) = &doubt {
-                work.end(Reason::GroupChanged, doubt.clone());
-            }
-            record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
+            note_end(work, journal, ended, undo);
             Ok(work.next_candidate())
         }
     }
+}
+
+/// Says if the outcome in the row is that of the swap which this rollback is about, and is not recorded yet.
+fn is_news(work: &Work, outcome: &Outcome) -> bool {
+    let journal = &outcome.journal;
+    let is_about_it = work.swap_id().is_none_or(|ours| ours == journal.swap_id);
+    is_about_it && is_of_this_run(work, journal) && work.recorded != Some(Recorded::of(journal))
+}
+
+fn kept_by(journal: &Journal) -> Option<InstanceId> {
+    journal.kind.kept().map(|kept| kept.instance_id.clone())
+}
+
+/// Records how the swap has ended, all from what the row keeps.
+fn note_end(work: &mut Work, journal: &Journal, ended: Ended, undo: Undo) {
+    let Ended { end, newcomer, remarks, doubt, .. } = ended;
+    work.recorded = Some(Recorded::of(journal));
+    // The recovery may have added to the detail what it left behind.
+    let undo = journal.undo.clone().unwrap_or(undo);
+    // The next swap would take what is too much for the owner's.
+    if let Some(doubt) = &doubt {
+        work.end(Reason::GroupChanged, doubt.clone());
+    }
+    record(work, journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
 }
 
 /// Begins to wait, and says until when. A member that leaves through its group is drained, and then waits for the owner's
@@ -217,124 +264,4 @@ fn undo_for(failure: &StepFailure) -> Undo {
 }
 
 #[cfg(test)]
-mod tests {
-    use spot_domain::swap::journal::SwapKind;
-
-    use super::*;
-    use crate::phases::gate::Refusal;
-
-    #[test]
-    fn a_journal_of_another_run_is_no_order() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let work: Work = serde_json::from_str(payload).unwrap();
-        let own = work.current.as_ref().unwrap().journal.clone();
-        assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
-        let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
-        assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement, SwapKind::Group)));
-    }
-
-    #[test]
-    fn a_rollback_whose_close_was_answered_to_nobody_leaves_the_next_swap_alone() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let mut work: Work = serde_json::from_str(payload).unwrap();
-        let own = work.current.as_ref().unwrap().journal.clone();
-        let next = Journal::new(
-            &"i-0123456789abcdef1".parse().unwrap(),
-            work.lease.since,
-            own.retirement,
-            SwapKind::Group,
-        );
-        let closed = Closed { swap_id: own.swap_id.clone(), end: End::Undone };
-        assert!(is_successor(&work, Some(&closed), &next));
-        assert!(!is_successor(&work, Some(&closed), &own));
-        assert!(!is_successor(&work, None, &next), "ours is not over");
-        let another = Closed { swap_id: next.swap_id.clone(), ..closed };
-        assert!(!is_successor(&work, Some(&another), &next), "ours is not over");
-        work.current = None;
-        work.queue.clear();
-        assert!(!is_successor(&work, Some(&another), &next));
-    }
-
-    #[test]
-    fn the_answer_to_the_retirement_comes_with_the_payload_of_its_own_swap() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let mut work: Work = serde_json::from_str(payload).unwrap();
-        let row = work.current.as_ref().unwrap().journal.clone();
-        assert!(!has_retired(&work, &row));
-        work.current.as_mut().unwrap().journal.retired = true;
-        assert!(has_retired(&work, &row));
-        let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
-        assert!(!has_retired(&work, &Journal::new(&row.old, earlier, row.retirement, SwapKind::Group)));
-    }
-
-    #[test]
-    fn reader_1_what_a_person_has_to_know_is_reported_whichever_way_the_swap_ended() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let after = |end| {
-            let mut work: Work = serde_json::from_str(payload).unwrap();
-            let current = work.current.clone().unwrap();
-            let undo = Undo { reason: Reason::StepFailed, detail: "its words".into() };
-            let newcomer = Some(current.newcomer);
-            record(&mut work, &current.journal, end, newcomer, undo, vec!["lower it by one".into()]);
-            (work, current.journal.old)
-        };
-        let (finished, old) = after(End::Finished);
-        assert_eq!((finished.swapped.len(), finished.rolled_back.len()), (1, 0));
-        assert_eq!(finished.remarks, [format!("swap of {old}: lower it by one")]);
-        let (undone, _) = after(End::Undone);
-        assert_eq!(undone.rolled_back[0].detail, "its words; lower it by one");
-        assert_eq!((undone.swapped.len(), undone.remarks.len()), (0, 0), "it is said once");
-    }
-
-    #[test]
-    fn a_quota_that_leaves_others_their_turn_ends_no_run_and_the_next_one_does() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let mut work: Work = serde_json::from_str(payload).unwrap();
-        let journal = work.current.take().unwrap().journal;
-        let refusal = Refusal::new(Reason::QuotaExceeded, "its words");
-        for (others_may_launch, ended_by) in [(true, None), (false, Some(Reason::QuotaExceeded))] {
-            assert_eq!(work.undo_refused(Refusal { others_may_launch, ..refusal.clone() }), Next::Undo);
-            work = serde_json::from_value(serde_json::to_value(&work).unwrap()).unwrap();
-            let undo = work.undo.clone().unwrap();
-            record(&mut work, &journal, End::Undone, None, undo, Vec::new());
-            let reason = work.rolled_back.last().unwrap().reason;
-            assert_eq!((work.ended_by, reason), (ended_by, Reason::QuotaExceeded));
-            assert!(!work.others_may_launch, "it was for that undo");
-        }
-        let sent = serde_json::to_value(&work).unwrap();
-        assert!(sent.get("others_may_launch").is_none(), "{sent}");
-    }
-
-    #[test]
-    fn a_rollback_waits_for_a_drain_and_then_for_the_hooks() {
-        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
-        let mut work: Work = serde_json::from_str(payload).unwrap();
-        let mut journal = work.current.as_ref().unwrap().journal.clone();
-        let mut seconds = |of_run, of_journal| {
-            (work.hook_seconds, journal.hook_seconds) = (of_run, of_journal);
-            let until = deadline(&mut work, &journal);
-            until.duration_since(work.waiting_since.unwrap()).as_secs()
-        };
-        assert_eq!(seconds(0, 0), 3_900);
-        assert_eq!(seconds(7_200, 0), 11_100, "the journal of an earlier release does not know of the hook");
-        assert_eq!(seconds(0, 7_200), 11_100, "the step that has seen the hook has failed");
-    }
-
-    #[test]
-    fn a_lambda_error_is_told_in_its_own_words() {
-        let failure = |error: &str, cause: &str| StepFailure { error: error.into(), cause: cause.into() };
-        let denied = undo_for(&failure(
-            "NotAuthorized",
-            r#"{"errorMessage":"ec2:RunInstances: denied","errorType":"NotAuthorized"}"#,
-        ));
-        assert_eq!(
-            (denied.reason, denied.detail.as_str()),
-            (Reason::NotAuthorized, "NotAuthorized: ec2:RunInstances: denied")
-        );
-        let killed = undo_for(&failure("Lambda.Unknown", "The cause could not be determined"));
-        assert_eq!(
-            (killed.reason, killed.detail.as_str()),
-            (Reason::StepFailed, "Lambda.Unknown: The cause could not be determined")
-        );
-    }
-}
+mod tests;

@@ -17,12 +17,11 @@ use spot_domain::swap::group::{Group, Member, MemberState};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
-use spot_domain::swap::recovery::{Decision, End};
+use spot_domain::swap::recovery::{Decision, End, Ended};
 use tokio::time::timeout;
 
 use super::{
-    After, Ended, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused,
-    not_healthy_in,
+    After, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused, not_healthy_in,
 };
 use crate::newcomer::unproven;
 

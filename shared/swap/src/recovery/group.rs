@@ -14,12 +14,12 @@ use spot_domain::swap::group::{Group, Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::swap::proof::Evidence;
 use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, doubt, recover, settings_only};
-use spot_domain::swap::recovery::{Decision, End};
+use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{GroupArn, Pool, Region};
 
 use super::{
-    After, Ended, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused, is_recent,
+    After, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused, is_recent,
     not_healthy_in,
 };
 use crate::newcomer::{SwapInstances, look, unproven};

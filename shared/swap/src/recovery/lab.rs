@@ -16,10 +16,10 @@ use spot_domain::swap::proof::left_alone;
 use spot_domain::swap::recovery::lab::{
     Action, AddressAt, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next, why_not_forward,
 };
-use spot_domain::swap::recovery::{Decision, End};
+use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::{InstanceId, Reason};
 
-use super::{After, Ended, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
+use super::{After, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
 use crate::newcomer::{look, unproven};
 use crate::owner;
 

@@ -7,6 +7,7 @@ use spot_domain::swap::recovery::End;
 use spot_domain::words::Cause;
 
 use super::SwapsError;
+use super::outcome::{Outcome, outcome};
 use crate::tables::leases::Lease;
 use crate::tables::row::{Row, text_in};
 
@@ -19,6 +20,9 @@ pub struct Held {
     pub journal: Option<Journal>,
     /// The swap that a group's Restore, a rollback or the reconciler closed last under a lease on this target.
     pub closed: Option<Closed>,
+    /// What the end of that swap has to tell, if a recovery of this lease's execution has ended it. It stays until the lease
+    /// ends, the next swap ends, or [`Swaps::told`](super::Swaps::told) is called.
+    pub outcome: Option<Outcome>,
 }
 
 /// A swap that is over.
@@ -69,7 +73,11 @@ fn parse_held(row: &Row) -> Result<Held, Cause> {
     match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
         Some(problem) => Err(format!("journal: {problem}").into()),
         // How an earlier swap ended locks no row.
-        None => Ok(Held { lease, journal, closed: closed(row).unwrap_or_default() }),
+        None => {
+            let closed = closed(row).unwrap_or_default();
+            let outcome = closed.as_ref().and_then(|closed| outcome(row, &lease, closed));
+            Ok(Held { lease, journal, closed, outcome })
+        }
     }
 }
 
