@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use spot_cloud::tables::swaps::{Claim, Entered, Lease, Leased, Owner, Release, Swaps, SwapsError};
 use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};
-use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::{End, Ended};
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
@@ -85,6 +85,7 @@ impl Row {
             ("revision <= :known", stored.is_none() || stored <= number(&given[":known"])),
             ("stage = :stage", row["stage"] == given[":stage"]),
             ("swap_id = :swap", row.get("swap_id").is_none_or(|id| id == &given[":swap"])),
+            ("closed_swap = :swap", row.get("closed_swap") == given.get(":swap")),
         ];
         let is_closed =
             condition.contains("attribute_not_exists(journal) OR") && row.get("journal").is_none();
@@ -101,12 +102,14 @@ impl Row {
             ("swap_id", ":swap"),
             ("closed_swap", ":swap"),
             ("closed_as", ":end"),
+            ("closed_outcome", ":outcome"),
             ("journal", ":next"),
             ("revision", ":next_revision"),
             ("swap_id", ":next_swap"),
         ] {
             let set = format!("{attribute} = {value}");
-            if update.contains(&format!("{set},")) || update.ends_with(&set) {
+            let is_set = |end: &str| update.contains(&format!("{set}{end}"));
+            if is_set(",") || is_set(" ") || update.ends_with(&set) {
                 row[attribute] = given[value].clone();
             }
         }
@@ -447,4 +450,64 @@ async fn what_an_earlier_step_has_launched_meanwhile_is_taken_over_by_the_retire
     assert!(is_overtaken(&late), "no retirement goes back to the attach: {late:?}");
     let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
     assert_eq!((stored.stage, stored.ahead.len()), (Stage::Retiring, 2));
+}
+
+fn ended(end: End) -> Ended {
+    let remarks = vec!["image ami-1 stays".to_owned()];
+    Ended { end, newcomer: None, pool: None, remarks, doubt: Some("lower desired by one".to_owned()) }
+}
+
+#[tokio::test]
+async fn what_the_end_of_a_swap_tells_stays_in_the_row_until_it_is_told() {
+    let (undone, row) = (with_two_ahead(), Row::new(&with_two_ahead()));
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let outcome = swaps.close_with_outcome(&lease(), &undone, &ended(End::Undone)).await.unwrap();
+    assert_eq!(outcome.journal, Journal { ahead: Vec::new(), ..undone.clone() });
+    let held = swaps.read(&lease()).await.unwrap().unwrap();
+    assert_eq!((held.outcome, &held.journal), (Some(outcome), &undone.successor()), "beside the next swap");
+
+    let of_another = swaps.told(&lease(), &held.journal.unwrap().swap_id).await;
+    assert!(is_lease_lost(&of_another) && row.has("closed_outcome"), "{of_another:?}");
+    swaps.told(&lease(), &undone.swap_id).await.unwrap();
+    let held = swaps.read(&lease()).await.unwrap().unwrap();
+    assert_eq!((held.outcome, held.closed.unwrap().end), (None, End::Undone), "it was told");
+}
+
+#[tokio::test]
+async fn the_next_end_and_the_end_of_the_lease_take_the_place_of_what_was_to_be_told() {
+    for lets_go in [false, true] {
+        let row = Row::new(&with_two_ahead());
+        let (swaps, _endpoint) = table(&row, 0).await;
+        swaps.close_with_outcome(&lease(), &with_two_ahead(), &ended(End::Undone)).await.unwrap();
+        assert!(row.has("closed_outcome"));
+        if lets_go {
+            swaps.let_go(&lease(), "done").await.unwrap();
+        } else {
+            let next = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+            swaps.close(&lease(), &next, End::Finished, Release::Keep).await.unwrap();
+        }
+        assert!(!row.has("closed_outcome"), "lets go: {lets_go}");
+    }
+}
+
+/// An older release closes a swap without it, and leaves the attribute as it is.
+#[tokio::test]
+async fn what_another_swap_or_another_run_had_to_tell_is_not_told_again() {
+    let other_run =
+        Owner::Execution("arn:aws:states:us-east-1:123456789012:execution:swap:run-2".parse().unwrap());
+    for (attribute, value) in [
+        ("closed_swap", json!({"S": "i-0123456789abcdef1-0"})),
+        ("closed_as", json!({"S": "Finished"})),
+        ("lease_owner", json!({"S": other_run.to_string()})),
+        ("closed_outcome", json!({"S": "garbage"})),
+        ("closed_outcome", json!({"M": {}})),
+    ] {
+        let row = Row::new(&journal());
+        let (swaps, _endpoint) = table(&row, 0).await;
+        swaps.close_with_outcome(&lease(), &journal(), &ended(End::Undone)).await.unwrap();
+        row.set(attribute, value);
+        let owner = if attribute == "lease_owner" { other_run.clone() } else { lease().owner };
+        let held = swaps.read(&Lease { owner, ..lease() }).await.unwrap();
+        assert_eq!(held.expect("it locks no row").outcome, None, "{attribute}");
+    }
 }

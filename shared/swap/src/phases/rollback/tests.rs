@@ -1,6 +1,6 @@
 //! What a rollback takes for its own swap, and what it records of its end.
 
-use spot_domain::swap::journal::SwapKind;
+use spot_domain::swap::journal::{Kept, SwapKind};
 
 use super::*;
 use crate::phases::gate::Refusal;
@@ -118,4 +118,78 @@ fn a_lambda_error_is_told_in_its_own_words() {
         (killed.reason, killed.detail.as_str()),
         (Reason::StepFailed, "Lambda.Unknown: The cause could not be determined")
     );
+}
+
+const BEGUN: [&str; 3] = [
+    include_str!("../../../tests/payloads/3fb1158-group-after-launch.json"),
+    include_str!("../../../tests/payloads/3fb1158-node-after-launch.json"),
+    include_str!("../../../tests/payloads/3fb1158-lab-after-launch.json"),
+];
+
+/// A run, and how its swap has ended, as the row keeps it.
+fn ended(payload: &str, end: End) -> (Work, Outcome) {
+    let work: Work = serde_json::from_str(payload).unwrap();
+    let current = work.current.clone().unwrap();
+    let undo = Undo { reason: Reason::NodeNotReady, detail: "what the recovery has added".to_owned() };
+    let mut journal = Journal { undo: Some(undo), ..current.journal };
+    if let SwapKind::Node(node) = &mut journal.kind {
+        node.kept = Some(Kept { instance_id: current.newcomer.clone(), why: "its pods".to_owned() });
+    }
+    let remarks = vec!["image ami-1 stays".to_owned()];
+    let newcomer = Some("i-0fedcba9876543210".parse().unwrap());
+    let ended = Ended { end, newcomer, pool: None, remarks, doubt: Some("lower desired by one".to_owned()) };
+    let (by, at) = (work.lease.owner.clone(), clock::now());
+    (work, Outcome { journal, ended, by, at })
+}
+
+fn undo() -> Undo {
+    Undo { reason: Reason::StepFailed, detail: "what the step knew".to_owned() }
+}
+
+/// The Lambda dies between the last write and the message, and the step is repeated.
+#[test]
+fn a_repeated_last_visit_records_all_that_the_first_one_knew() {
+    for (payload, end) in BEGUN.iter().flat_map(|payload| [(payload, End::Undone), (payload, End::Finished)])
+    {
+        let (mut first, outcome) = ended(payload, end);
+        let mut repeated = first.clone();
+        let in_row = serde_json::to_string(&outcome).unwrap();
+        note_end(&mut first, &outcome.journal, outcome.ended.clone(), undo());
+
+        let read: Outcome = serde_json::from_str(&in_row).unwrap();
+        assert!(is_news(&repeated, &read), "{payload}");
+        assert_eq!(kept_by(&read.journal), kept_by(&outcome.journal));
+        note_end(&mut repeated, &read.journal, read.ended, undo());
+        assert_eq!(serde_json::to_value(&repeated).unwrap(), serde_json::to_value(&first).unwrap());
+
+        let told = serde_json::to_string(&repeated).unwrap();
+        for words in ["lower desired by one", "image ami-1 stays"] {
+            assert!(told.contains(words), "{end} {words}: {told}");
+        }
+        assert_eq!(told.contains("what the recovery has added"), end == End::Undone, "{told}");
+        assert_eq!(told.contains("i-0fedcba9876543210"), end == End::Finished, "{told}");
+        assert!(repeated.ending().is_some_and(|ending| ending.detail == "lower desired by one"));
+    }
+}
+
+#[test]
+fn the_end_of_a_swap_is_recorded_once() {
+    for payload in BEGUN {
+        let (mut work, outcome) = ended(payload, End::Undone);
+        let journal = outcome.journal.clone();
+        let with = |journal: Journal| Outcome { journal, ..outcome.clone() };
+        let other = SwapId::new(&"i-0123456789abcdef9".parse().unwrap(), work.lease.since);
+        assert!(
+            !is_news(&work, &with(Journal { swap_id: other, ..journal.clone() })),
+            "the run is in a swap"
+        );
+        let candidate = work.current.clone().unwrap().candidate;
+        note_end(&mut work, &journal, outcome.ended.clone(), undo());
+        work.queue = vec![candidate]; // as a second launch for a node begins
+
+        let work: Work = serde_json::from_value(serde_json::to_value(&work).unwrap()).unwrap();
+        assert!(!is_news(&work, &outcome), "the second launch failed before it wrote its journal");
+        let second = Journal { launching_since: clock::now(), ..journal.clone() };
+        assert!(is_news(&work, &with(second)), "the way back of the second launch");
+    }
 }
