@@ -21,9 +21,7 @@ use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::tables::swaps::{
-    Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Owner, Swaps, SwapsError,
-};
+use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Swaps, SwapsError};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::clock;
 use spot_domain::settings::Settings;
@@ -43,15 +41,12 @@ use tracing::Instrument;
 pub use error::ReconcileError;
 use error::ReconcileFailure;
 use executions::{Execution, ExecutionState, describe};
-use news::News;
+use news::{BY_RECONCILER, News, in_words, is_being_told};
 
 /// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
 /// The time within which a lease's next swap is begun with.
 const NEXT_WITHIN: Duration = Duration::from_secs(15);
-/// The time within which the run that has ended a swap tells of it, or has died: longer than one lease may take.
-const TELLS_WITHIN: SignedDuration = SignedDuration::from_secs(30);
-const BY_RECONCILER: &str = "by the reconciler after the execution died";
 /// Leases that are worked on side by side. The function's timeout has room for eighty leases that hang.
 const AT_ONCE: usize = 8;
 
@@ -396,22 +391,6 @@ impl Reconciler {
             SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }
-}
-
-/// Says if another run has ended the swap a moment ago: it tells of it.
-fn is_being_told(outcome: &Outcome, now: Timestamp) -> bool {
-    matches!(outcome.by, Owner::ReconcilerFor(_)) && now.duration_since(outcome.at) < TELLS_WITHIN
-}
-
-/// Says for a person how a swap has ended.
-fn in_words(Outcome { journal, ended, by, .. }: &Outcome) -> String {
-    let by = match by {
-        Owner::ReconcilerFor(_) => BY_RECONCILER,
-        Owner::Execution(_) => "before the execution died",
-    };
-    let kept = journal.kind.kept().map(|kept| kept.why.as_str());
-    let more = kept.into_iter().chain(ended.remarks.iter().chain(&ended.doubt).map(String::as_str));
-    more.fold(format!("{} {by}", ended.end), |told, more| format!("{told}; {more}"))
 }
 
 /// Says if a recovery has taken so long that a person is told. A member that leaves through its group may wait for the

@@ -98,11 +98,12 @@ fn the_doubt_is_told_whenever_the_reconciler_dies_at_the_end_of_a_way_back() {
     stopped.tells_under(&DEATHS, "Publish", is_of_reconciler);
 }
 
-/// Returns true if bus and people know that the reconciler has undone the swap.
+/// Returns true if bus and people know that a swap was undone without its execution.
 fn is_told(ended: &Ended) -> bool {
     let mailbox = &ended.world.mailbox;
     let rolled_back = OwnEvent::SwapRolledBack.declared().detail_type;
-    let subject = |subject: &String| subject.ends_with("was undone by the reconciler");
+    let subject =
+        |subject: &String| subject.starts_with("A dead execution's swap") && subject.ends_with("was undone");
     mailbox.events.iter().any(|event| event["detail-type"] == rolled_back)
         && mailbox.messages.iter().any(|message| message.subject.as_ref().is_some_and(subject))
 }

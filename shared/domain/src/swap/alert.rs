@@ -88,10 +88,10 @@ impl Alert {
     pub fn of_reconciler(on: &str, end: End, summary: &str, execution: &ExecutionArn) -> Self {
         let message = format!("The execution of a swap of {on} died. {summary}");
         let what = match end {
-            End::Undone => "undone by the reconciler",
-            End::Finished => "finished by the reconciler, and needs a person",
+            End::Undone => "undone",
+            End::Finished => "finished, and needs a person",
         };
-        Self::of(&format!("A swap of {on} was {what}"), &message, execution)
+        Self::of(&format!("A dead execution's swap of {on} was {what}"), &message, execution)
     }
 
     fn of(subject: &str, message: &str, execution: &ExecutionArn) -> Self {
