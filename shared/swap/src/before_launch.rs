@@ -1,21 +1,23 @@
 //! The checks right before a launch. The launch waits while its group is scaling, and does not happen if Discover
-//! would refuse the group by now. Changes nothing.
+//! would refuse the group, or the stand-alone instance, by now. Changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Leased;
 use spot_cloud::{CallError, Kind, RegionClients};
-use spot_domain::Reason;
 use spot_domain::clock;
-use spot_domain::swap::group::{Group, InstanceState, MOST_MEMBERS_IN_A_RUN};
+use spot_domain::swap::group::{Group, MOST_MEMBERS_IN_A_RUN};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
+use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{GroupLook, look_for, malformed, unfit_by_now};
+use crate::group::{look_for, malformed, unfit_by_now};
+use crate::order::LaunchFrom;
+use crate::owner;
 use crate::phases::gate::Refusal;
 use crate::phases::wait_for_in_service::AFTER_WARM_UP_SECONDS;
 use crate::pricing;
@@ -166,8 +168,8 @@ fn restless(work: &mut Work, group: &Group, schedule: Option<Schedule>) -> Optio
 /// The result of the checks before a launch.
 #[derive(Debug)]
 pub enum LaunchLook {
-    /// The candidate as it is now, with its group if it is in one.
-    Fit(Box<Candidate>, Option<Box<GroupLook>>),
+    /// The candidate as it is now, with the source of its launch.
+    Fit(Box<Candidate>, LaunchFrom),
     /// The candidate gets no launch.
     Refused(Refusal),
 }
@@ -189,18 +191,17 @@ pub async fn look_before_launch(
     group: Option<Group>,
     queued: Candidate,
 ) -> Result<LaunchLook, StepError> {
-    let (mut candidate, look) = match &work.lease.on {
-        Leased::Group { .. } => match look_at_group(work, clients, group, queued).await? {
-            LaunchLook::Fit(candidate, look) => (candidate, look),
-            refused @ LaunchLook::Refused(_) => return Ok(refused),
-        },
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => {
-            (Box::new(with_its_tags_now(clients, queued).await?), None)
+    let look = match &work.lease.on {
+        Leased::Group { .. } => look_at_group(work, clients, group, queued).await?,
+        Leased::Instance(of) => look_at_instance(work, clients, of, queued).await?,
+        Leased::ClusterSlot { .. } => {
+            return Err(StepError::Protocol("work.lease.on: a slot has nothing to launch from".into()));
         }
     };
-    if let Some(refusal) = unterminable(clients, &candidate).await? {
-        return Ok(LaunchLook::Refused(refusal));
-    }
+    let (mut candidate, from) = match look {
+        LaunchLook::Fit(candidate, from) => (candidate, from),
+        refused @ LaunchLook::Refused(_) => return Ok(refused),
+    };
     if pricing::is_stale(work) {
         match pricing::keep_cheaper(context, clients, work, vec![*candidate]).await.pop() {
             Some(Ok(cheaper)) => candidate = Box::new(cheaper),
@@ -208,7 +209,7 @@ pub async fn look_before_launch(
             None => return Err(StepError::Protocol("work.queue: no candidate was priced".into())),
         }
     }
-    Ok(LaunchLook::Fit(candidate, look))
+    Ok(LaunchLook::Fit(candidate, from))
 }
 
 async fn look_at_group(
@@ -239,7 +240,10 @@ async fn look_at_group(
                 return Ok(LaunchLook::refused(Reason::GroupChanged, detail));
             }
             now.pools.retain(|pool| allowed.contains(pool));
-            Ok(LaunchLook::Fit(Box::new(now), Some(Box::new(look))))
+            if let Some(refusal) = unterminable(clients, &now).await? {
+                return Ok(LaunchLook::Refused(refusal));
+            }
+            Ok(LaunchLook::Fit(Box::new(now), LaunchFrom::Group(Box::new(look))))
         }
     }
 }
@@ -265,14 +269,25 @@ async fn changed(
     unfit_by_now(clients, work, group).await
 }
 
-/// Reads the tags of a stand-alone instance again: an image takes minutes to hours, and the twin inherits what its owner has
-/// tagged meanwhile. For an instance that has ended, its earlier tags stand: EC2 takes them off.
-async fn with_its_tags_now(clients: &RegionClients, queued: Candidate) -> Result<Candidate, CallError> {
-    let id = &queued.instance_id;
-    let now = instances::describe(&clients.ec2, std::slice::from_ref(id)).await?.remove(id);
-    Ok(match now.filter(|now| now.state != InstanceState::Dead) {
-        Some(now) => Candidate { tags: now.tags, ..queued },
-        None => queued,
+/// Looks at a stand-alone instance as the later phases do: an image takes minutes to hours. The twin inherits what its owner
+/// has tagged meanwhile.
+async fn look_at_instance(
+    work: &Work,
+    clients: &RegionClients,
+    of: &InstanceId,
+    queued: Candidate,
+) -> Result<LaunchLook, StepError> {
+    let Some(lab) = work.kind.lab() else {
+        return Err(StepError::Protocol(
+            "work.lab: the run does not name what the newcomer takes over".into(),
+        ));
+    };
+    Ok(match owner::before_launch(clients, &work.settings, of, lab).await? {
+        Ok((tags, source)) => {
+            let candidate = Candidate { tags, ..queued };
+            LaunchLook::Fit(Box::new(candidate), LaunchFrom::Instance(Box::new(source)))
+        }
+        Err((reason, why)) => LaunchLook::refused(reason, why),
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spot_cloud::ec2::{images, subnets};
 use spot_cloud::launch::launcher::{Blueprint, Order};
-use spot_cloud::launch::twin::Twin;
+use spot_cloud::launch::twin::{Twin, TwinSource};
 use spot_cloud::tables::swaps::Leased;
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::Pool;
@@ -23,6 +23,26 @@ use crate::work::Work;
 /// The most attempts for one pool: one for each subnet. The number of an attempt identifies pool and subnet.
 const SUBNETS_PER_POOL: usize = 100;
 
+/// The source of the launches for one candidate, as the last look has found it.
+#[derive(Debug)]
+pub enum LaunchFrom {
+    /// The candidate's group.
+    Group(Box<GroupLook>),
+    /// The candidate itself, in no group: its twin is launched.
+    Instance(Box<TwinSource>),
+}
+
+impl LaunchFrom {
+    /// Returns the group; `None` for the twin of an instance.
+    #[must_use]
+    pub fn group(&self) -> Option<&GroupLook> {
+        match self {
+            Self::Group(look) => Some(look),
+            Self::Instance(_) => None,
+        }
+    }
+}
+
 /// The launch requests for one candidate.
 #[derive(Debug)]
 pub struct Orders<'a> {
@@ -31,7 +51,7 @@ pub struct Orders<'a> {
     candidate: &'a Candidate,
     /// The pools that number the attempts. They are those of the queue, which stay when the candidate loses some.
     numbered: &'a [Pool],
-    look: Option<GroupLook>,
+    from: LaunchFrom,
     tags: Tags,
     resolved: BTreeMap<Launch, Result<Resolved, String>>,
     /// The subnets of the zone, the candidate's first. The others are described once that one is full.
@@ -48,18 +68,20 @@ pub type Numbered = (usize, Order);
 type OfType = (Blueprint, Option<String>);
 
 impl<'a> Orders<'a> {
-    /// Returns the requests for `candidate`. They come from the group if `look` is given, or else from the
-    /// candidate's twin. `numbered` are the candidate's pools as they were queued.
+    /// Returns the requests for `candidate`. `numbered` are the candidate's pools as they were queued.
     #[must_use]
     pub fn new(
         clients: &'a RegionClients,
         work: &'a Work,
         candidate: &'a Candidate,
-        mut look: Option<GroupLook>,
+        mut from: LaunchFrom,
         numbered: &'a [Pool],
         tags: Tags,
     ) -> Self {
-        let resolved = look.as_mut().map(|look| std::mem::take(&mut look.resolved)).unwrap_or_default();
+        let resolved = match &mut from {
+            LaunchFrom::Group(look) => std::mem::take(&mut look.resolved),
+            LaunchFrom::Instance(_) => BTreeMap::new(),
+        };
         let subnets = vec![candidate.subnet_id.clone()];
         let (full, given) = (BTreeSet::new(), BTreeMap::new());
         Self {
@@ -67,7 +89,7 @@ impl<'a> Orders<'a> {
             work,
             candidate,
             numbered,
-            look,
+            from,
             tags,
             resolved,
             subnets,
@@ -99,7 +121,7 @@ impl<'a> Orders<'a> {
             Ok(of_type) => of_type,
             Err(why) => return Ok(Err(why)),
         };
-        let group = self.look.as_ref().map(|look| &look.group);
+        let group = self.from.group().map(|look| &look.group);
         let order = Order {
             blueprint,
             image_id,
@@ -128,7 +150,7 @@ impl<'a> Orders<'a> {
     /// Returns the launch that an instance of this type came from.
     #[must_use]
     pub fn came_from(&self, instance_type: &InstanceType) -> Option<Launch> {
-        let launch = self.launch(self.look.as_ref()?, instance_type)?;
+        let launch = self.launch(self.from.group()?, instance_type)?;
         self.resolved.get(&launch)?.as_ref().ok()?.came_from(launch.image_id)
     }
 
@@ -136,7 +158,7 @@ impl<'a> Orders<'a> {
     /// an On-Demand launch of ours leaves off. A Spot instance has none in any case.
     #[must_use]
     pub fn left_off(&self, instance_type: &InstanceType) -> Option<String> {
-        let launch = self.launch(self.look.as_ref()?, instance_type)?;
+        let launch = self.launch(self.from.group()?, instance_type)?;
         let Blueprint::Template(template) = &self.resolved.get(&launch)?.as_ref().ok()?.blueprint else {
             return None;
         };
@@ -152,7 +174,7 @@ impl<'a> Orders<'a> {
     /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the
     /// same number for each.
     async fn know_subnets(&mut self) -> Result<(), CallError> {
-        let Some(look) = self.look.as_ref().filter(|_| !self.knows_subnets) else { return Ok(()) };
+        let Some(look) = self.from.group().filter(|_| !self.knows_subnets) else { return Ok(()) };
         self.knows_subnets = true;
         let ids = &look.group.subnet_ids;
         if ids.is_empty() {
@@ -168,7 +190,10 @@ impl<'a> Orders<'a> {
 
     /// Returns the launch of a type, and the image that the group names for the type.
     async fn blueprint(&mut self, instance_type: &InstanceType) -> Result<Result<OfType, String>, StepError> {
-        let Some(look) = &self.look else { return self.twin().await };
+        let look = match &self.from {
+            LaunchFrom::Group(look) => look,
+            LaunchFrom::Instance(source) => return self.twin(source).await,
+        };
         let Some(launch) = self.launch(look, instance_type) else {
             return Ok(Err("its group has nothing to launch it from".to_owned()));
         };
@@ -185,13 +210,13 @@ impl<'a> Orders<'a> {
 
     /// Returns the leased instance's twin. The payload of a step names neither instance nor image: any caller who
     /// may invoke the function could otherwise make it launch anything.
-    async fn twin(&self) -> Result<Result<OfType, String>, StepError> {
+    async fn twin(&self, source: &TwinSource) -> Result<Result<OfType, String>, StepError> {
         let Leased::Instance(of) = &self.work.lease.on else {
             return Err(StepError::Protocol(
                 "work.lease.on: neither a group nor an instance to launch from".into(),
             ));
         };
-        let mut twin = Twin { of: of.clone(), image_id: None };
+        let mut twin = Twin { source: Box::new(source.clone()), image_id: None };
         if self.work.has_captured() {
             let swap = SwapId::new(of, self.work.lease.since);
             let Some(image) = images::captured_by(&self.clients.ec2, &swap, of).await? else {

@@ -1,7 +1,7 @@
 //! Discover: inspects the instance, refuses an instance that must be left alone, notes what its twin has to
 //! take over, and acquires the lease. Changes nothing but the lease, and acquires that last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use spot_cloud::ec2::instances;
@@ -141,6 +141,7 @@ fn to_take_over(
         is_over: false,
         captured: Captured::default(),
         volumes: BTreeSet::new(),
+        kept: BTreeMap::new(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Report: releases the lease and reports the outcome of the run. Alerts people if the swap was rolled back or failed.
+//! Report: releases the lease and reports the outcome of the run. Alerts people if the swap was
+//! rolled back or failed, and of what is left by one that ended well.
 
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::lab::losses::NOT_LOOKED_AT;
@@ -25,7 +26,7 @@ pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> 
     if !work.dry_run {
         context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");
-        context.alert(Alert::of_lab(&report, work.lease.owner.execution())).await;
+        context.alert(Alert::of_lab(&report, &work.remarks, work.lease.owner.execution())).await;
     }
     Ok(report)
 }

@@ -26,7 +26,7 @@ pub enum Blueprint {
     Template(Box<ResolvedTemplate>),
     /// A launch configuration, as it is now.
     Configuration(Box<LaunchConfiguration>),
-    /// Another instance, as it is at the time of the launch.
+    /// Another instance, as the last look before the launch has found it.
     Twin(Twin),
 }
 
@@ -78,9 +78,9 @@ impl Launcher {
         client_token: &str,
     ) -> Result<InstanceId, CallError> {
         let instance_type = &cleared.pool().instance_type;
-        let request = self.request(Market::Spot, instance_type, order, client_token).await?;
+        let request = self.request(Market::Spot, instance_type, order, client_token);
         let request = request.instance_market_options(one_time_spot(order.spot_max_price));
-        // The time to read the template or the old instance may have outlasted the proof.
+        // The time to record the attempt may have outlasted the proof.
         if !cleared.is_fresh() {
             let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
             let code = "StaleProof".to_owned();
@@ -100,16 +100,16 @@ impl Launcher {
         order: &Order,
         client_token: &str,
     ) -> Result<InstanceId, CallError> {
-        send(self.request(Market::OnDemand, launch.instance_type(), order, client_token).await?).await
+        send(self.request(Market::OnDemand, launch.instance_type(), order, client_token)).await
     }
 
-    async fn request(
+    fn request(
         &self,
         market: Market,
         instance_type: &InstanceType,
         order: &Order,
         client_token: &str,
-    ) -> Result<Request, CallError> {
+    ) -> Request {
         #[expect(
             clippy::disallowed_methods,
             reason = "the one launch there is, and its caller holds a proof"
@@ -122,17 +122,14 @@ impl Launcher {
             .instance_type(ec2::InstanceType::from(instance_type.as_str()))
             .set_image_id(order.image_id.clone())
             .tag_specifications(tag_specification(&order.tags));
-        Ok(match &order.blueprint {
+        match &order.blueprint {
             Blueprint::Template(template) => from_template(request, market, template, order),
             Blueprint::Configuration(source) => {
                 let placement_group = order.placement_group.as_deref();
                 configuration::apply(request, source, &order.subnet_id, placement_group)
             }
-            Blueprint::Twin(twin) => {
-                let source = twin::describe(&self.clients.ec2, &twin.of).await?;
-                twin::apply(request, &source, twin, &order.subnet_id, &order.tags)
-            }
-        })
+            Blueprint::Twin(twin) => twin::apply(request, twin, &order.subnet_id, &order.tags),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! The instance is read at the time of the launch, and only its id travels through the state machine. User
 //! data may hold secrets, and an execution's history is no place for those.
 
+use std::fmt;
+
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput as Attribute;
 use aws_sdk_ec2::types as ec2;
 use spot_domain::ids::InstanceId;
@@ -23,16 +25,16 @@ const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
 const TYPES: &str = "ec2:DescribeInstanceTypes";
 
 /// The instance whose twin is launched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Twin {
-    /// The instance's id.
-    pub of: InstanceId,
+    /// The instance, as the last look before the launch has found it.
+    pub source: Box<TwinSource>,
     /// The image that was captured of the instance; `None` for the instance's own AMI.
     pub image_id: Option<String>,
 }
 
 /// The instance that a twin is made from, with everything that the launch repeats.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TwinSource {
     instance: ec2::Instance,
     /// The user data in Base64, as RunInstances takes it.
@@ -48,40 +50,58 @@ pub struct TwinSource {
     kind: Option<ec2::InstanceTypeInfo>,
 }
 
+/// Its user data may hold secrets.
+impl fmt::Debug for TwinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TwinSource").field("instance", &self.instance.instance_id()).finish_non_exhaustive()
+    }
+}
+
 /// Observes an instance before its swap; `None` if EC2 does not know it. Target groups are not read here.
 ///
 /// # Errors
 /// A call fails.
 pub async fn examine(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Original>, CallError> {
-    let Some(source) = read(client, id).await? else { return Ok(None) };
+    let Some(source) = describe(client, id).await? else { return Ok(None) };
+    observe(client, id, &source).await.map(Some)
+}
+
+/// Observes a described instance as [`examine`] does. Its protections are read now.
+///
+/// # Errors
+/// A call fails.
+pub async fn observe(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+    source: &TwinSource,
+) -> Result<Original, CallError> {
     let termination = attribute_of(client, id, ec2::InstanceAttributeName::DisableApiTermination).await?;
     let stop = attribute_of(client, id, ec2::InstanceAttributeName::DisableApiStop).await?;
     let instance = &source.instance;
     let known = described_instance::parse(instance)?;
-    Ok(Some(Original {
+    Ok(Original {
         termination_protected: termination.and_then(|a| a.disable_api_termination?.value()).unwrap_or(false),
         stop_protected: stop.and_then(|a| a.disable_api_stop?.value()).unwrap_or(false),
         root_is_instance_store: instance.root_device_type() == Some(&ec2::DeviceType::InstanceStore),
-        has_instance_store: has_instance_store(&source)?,
-        irreproducible: traits::irreproducible(&source),
+        has_instance_store: has_instance_store(source)?,
+        irreproducible: traits::irreproducible(source),
         unhealthy_in: None,
-        traits: traits::of(&source),
-        volumes: volumes::of(&source, &known),
+        traits: traits::of(source),
+        volumes: volumes::of(source, &known),
         has_user_data: source.user_data.is_some(),
         left_behind: traits::left_behind(instance),
         instance: known,
-    }))
+    })
 }
 
-/// Reads the instance that the twin is made from.
+/// Reads the instance that a twin is made from; `None` if EC2 does not know it.
 ///
 /// # Errors
-/// A call fails, or the instance is gone.
-pub async fn describe(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<TwinSource, CallError> {
-    read(client, id).await?.ok_or_else(|| CallError::malformed(DESCRIBE, format!("instance {id} is gone")))
-}
-
-async fn read(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<TwinSource>, CallError> {
+/// A call fails.
+pub async fn describe(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+) -> Result<Option<TwinSource>, CallError> {
     let Some(instance) = instance(client, id).await? else { return Ok(None) };
     let user_data = attribute_of(client, id, ec2::InstanceAttributeName::UserData).await?;
     let at_shutdown =

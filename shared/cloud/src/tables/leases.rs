@@ -176,6 +176,7 @@ mod tests {
             is_over: false,
             captured: Captured::default(),
             volumes: std::collections::BTreeSet::new(),
+            kept: std::collections::BTreeMap::new(),
         };
         let old = "i-0123456789abcdef0".parse().unwrap();
         let kind = if is_lab { SwapKind::Lab(Box::new(lab)) } else { SwapKind::Group };

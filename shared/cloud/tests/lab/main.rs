@@ -5,7 +5,7 @@
 
 use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
-use spot_cloud::launch::twin::{Twin, examine};
+use spot_cloud::launch::twin::{Twin, describe, examine};
 use spot_cloud::load_balancing::target_groups::TargetHealth;
 use spot_cloud::load_balancing::{others, targets};
 use spot_cloud::{Kind, RegionClients};
@@ -58,6 +58,12 @@ fn swap() -> SwapId {
 
 async fn clients(endpoint: &Endpoint) -> RegionClients {
     RegionClients::new(&endpoint.config().await)
+}
+
+/// The twin of the instance, as EC2 describes it now.
+async fn twin_of(clients: &RegionClients, image_id: Option<&str>) -> Blueprint {
+    let source = Box::new(describe(&clients.ec2, &id()).await.unwrap().unwrap());
+    Blueprint::Twin(Twin { source, image_id: image_id.map(str::to_owned) })
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ async fn a_twin_is_what_the_old_instance_is() {
     })
     .await;
     let tags = Tags::from([("team".to_owned(), "lab".to_owned())]);
-    let order = Order { tags, ..order_for(Blueprint::Twin(Twin { of: id(), image_id: None })) };
-    let launcher = Launcher::new(&clients(&ec2).await);
+    let clients = clients(&ec2).await;
+    let order = Order { tags, ..order_for(twin_of(&clients, None).await) };
+    let launcher = Launcher::new(&clients);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap();
     let requests = ec2.requests();
     let request = requests.last().unwrap();
@@ -60,9 +61,9 @@ async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
         _ => ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity"),
     })
     .await;
-    let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
-    let order = order_for(blueprint);
-    let launcher = Launcher::new(&clients(&ec2).await);
+    let clients = clients(&ec2).await;
+    let order = order_for(twin_of(&clients, Some("ami-captured")).await);
+    let launcher = Launcher::new(&clients);
     let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     assert_eq!(error.kind, Kind::NextPool);
     let request = ec2.requests().pop().unwrap();
@@ -107,8 +108,9 @@ async fn launched_as(more: &'static str) -> String {
     })
     .await;
     let tags = Tags::from([("spot-optimizer:swap".to_owned(), "i-1-1".to_owned())]);
-    let order = Order { tags, ..order_for(Blueprint::Twin(Twin { of: id(), image_id: None })) };
-    let launcher = Launcher::new(&clients(&ec2).await);
+    let clients = clients(&ec2).await;
+    let order = Order { tags, ..order_for(twin_of(&clients, None).await) };
+    let launcher = Launcher::new(&clients);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     ec2.requests().pop().unwrap()
 }

@@ -66,15 +66,19 @@ impl Alert {
         Some(Self::of(&format!("The swap of node {id} did not succeed"), &message, execution))
     }
 
-    /// Returns the alert of a lab swap. An instance that its owner has brought back is none.
+    /// Returns the alert of a lab swap. `left` is what a person has to know of a swap that is done, or of an instance that
+    /// its owner has brought back. Without any of it, neither is an alert.
     #[must_use]
-    pub fn of_lab(report: &LabReport, execution: &ExecutionArn) -> Option<Self> {
+    pub fn of_lab(report: &LabReport, left: &[String], execution: &ExecutionArn) -> Option<Self> {
         let id = &report.instance_id;
         let told = told(report.reason, report.detail.as_deref());
         let message = match report.outcome {
             LabOutcome::RolledBack => format!("The swap of instance {id} was rolled back: {told}"),
             LabOutcome::Refused if report.reason.is_some_and(Reason::fails_run) => {
                 format!("The swap of instance {id} failed before anything was changed: {told}")
+            }
+            LabOutcome::Swapped | LabOutcome::BroughtBack if !left.is_empty() => {
+                return Some(Self::of_leftovers(report, left, execution));
             }
             LabOutcome::Refused | LabOutcome::Swapped | LabOutcome::Planned | LabOutcome::BroughtBack => {
                 return None;
@@ -83,15 +87,22 @@ impl Alert {
         Some(Self::of(&format!("The swap of instance {id} did not succeed"), &message, execution))
     }
 
+    fn of_leftovers(report: &LabReport, left: &[String], execution: &ExecutionArn) -> Self {
+        let id = &report.instance_id;
+        let what = if report.outcome == LabOutcome::BroughtBack { "was brought back" } else { "was swapped" };
+        let subject = format!("Instance {id} {what}, and something is left");
+        Self::of(&subject, &format!("Instance {id} {what}. {}", left.join("; ")), execution)
+    }
+
     /// Returns the alert of a swap that has ended without its execution, which died.
     #[must_use]
     pub fn of_reconciler(on: &str, end: End, summary: &str, execution: &ExecutionArn) -> Self {
         let message = format!("The execution of a swap of {on} died. {summary}");
         let what = match end {
-            End::Undone => "undone",
-            End::Finished => "finished, and needs a person",
+            End::Undone => "undone by the reconciler",
+            End::Finished => "finished by the reconciler, and needs a person",
         };
-        Self::of(&format!("A dead execution's swap of {on} was {what}"), &message, execution)
+        Self::of(&format!("A swap of {on} was {what}"), &message, execution)
     }
 
     fn of(subject: &str, message: &str, execution: &ExecutionArn) -> Self {
@@ -173,11 +184,23 @@ mod tests {
                 let alert = Alert::of_node(&serde_json::from_value(report.clone()).unwrap(), &execution());
                 assert_eq!(alert.is_some(), node, "{report}");
             }
-            let alert = Alert::of_lab(&serde_json::from_value(report.clone()).unwrap(), &execution());
+            let alert = Alert::of_lab(&serde_json::from_value(report.clone()).unwrap(), &[], &execution());
             assert_eq!(alert.is_some(), lab, "{report}");
             if let Some(alert) = alert {
                 assert!(alert.subject.contains(I) && alert.message.contains(": why"), "{alert:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_lab_swap_that_ended_well_tells_of_what_it_leaves() {
+        let left = ["volume vol-1 stays".to_owned(), "instance i-2 stays".to_owned()];
+        for (outcome, is_told) in [("SWAPPED", true), ("BROUGHT_BACK", true), ("PLANNED", false)] {
+            let report = json!({"instance_id": I, "outcome": outcome, "detail": "why"});
+            let alert = Alert::of_lab(&serde_json::from_value(report).unwrap(), &left, &execution());
+            assert_eq!(alert.is_some(), is_told, "{outcome}");
+            let names_all = |alert: &Alert| left.iter().all(|left| alert.message.contains(left));
+            assert!(alert.is_none_or(|alert| names_all(&alert) && alert.subject.contains(I)), "{outcome}");
         }
     }
 

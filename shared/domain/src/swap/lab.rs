@@ -139,6 +139,9 @@ pub struct LabSwap {
     /// The volumes of the newcomer's launch, as EC2 described them on the newcomer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
+    /// The newcomers that their owner has come to use, each with that use in words. An undo does not terminate them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<InstanceId, String>,
 }
 
 /// The images of a swap and their snapshots. Each was noted while EC2 described the image with the name of

@@ -26,7 +26,7 @@ use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
 use crate::launch_journal::LaunchJournal;
 use crate::newcomer::unproven;
-use crate::order::Orders;
+use crate::order::{LaunchFrom, Orders};
 use crate::phases::gate::Refusal;
 use crate::work::ahead::LaunchedNewcomer;
 use crate::work::{Current, Next, Work};
@@ -86,9 +86,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         Some(newcomer) => Ok((newcomer, candidate.clone())),
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
-            LaunchLook::Fit(now, look) => {
+            LaunchLook::Fit(now, from) => {
                 work.note_retirement(&mut journal);
-                let plan = Plan { candidate: *now, look: look.map(|look| *look), numbered: &candidate.pools };
+                let plan = Plan { candidate: *now, from, numbered: &candidate.pools };
                 launch(context, work, &clients, plan, LaunchJournal::Own(&mut journal), repeated).await?
             }
         },
@@ -160,7 +160,7 @@ async fn earlier(
 /// What is launched for.
 pub(crate) struct Plan<'a> {
     pub candidate: Candidate,
-    pub look: Option<GroupLook>,
+    pub from: LaunchFrom,
     /// The pools by which the attempts are numbered.
     pub numbered: &'a [Pool],
 }
@@ -174,7 +174,7 @@ pub(crate) async fn launch(
     context: &Context,
     work: &Work,
     clients: &RegionClients,
-    Plan { candidate, look, numbered }: Plan<'_>,
+    Plan { candidate, from, numbered }: Plan<'_>,
     journal: LaunchJournal<'_>,
     repeated: bool,
 ) -> Result<Result<(LaunchedNewcomer, Candidate), Refusal>, StepError> {
@@ -190,8 +190,8 @@ pub(crate) async fn launch(
             }
         }
     };
-    let tags = newcomers_tags(&candidate, look.as_ref(), journal.journal())?;
-    let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
+    let tags = newcomers_tags(&candidate, from.group(), journal.journal())?;
+    let orders = Orders::new(clients, work, &candidate, from, numbered, tags);
     let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
     let pools = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {

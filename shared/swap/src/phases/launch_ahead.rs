@@ -82,9 +82,7 @@ async fn launch_for(
     let numbered = candidate.pools.clone();
     let look = look_before_launch(context, work, clients, Some(group.clone()), candidate.clone()).await?;
     let plan = match look {
-        LaunchLook::Fit(now, look) => {
-            Plan { candidate: *now, look: look.map(|look| *look), numbered: &numbered }
-        }
+        LaunchLook::Fit(now, from) => Plan { candidate: *now, from, numbered: &numbered },
         LaunchLook::Refused(refusal) => {
             tracing::info!(%old, reason = %refusal.reason, "not launched ahead: {}", refusal.detail);
             return Ok(None);

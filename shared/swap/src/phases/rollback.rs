@@ -241,6 +241,10 @@ fn record(
             work.remark(&journal.old, remarks);
         }
         _ => {
+            // An instance that was brought back is no failure: only what is left of its swap is told to people.
+            if journal.kind.lab().is_some_and(|lab| lab.is_over) {
+                work.remark(&journal.old, remarks.clone());
+            }
             let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
             work.put_back(&journal.old, &Undo { detail, ..undo });
         }

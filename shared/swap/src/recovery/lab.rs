@@ -93,6 +93,13 @@ impl Recovery for LabRecovery {
             turn_round(journal, Reason::InstanceChanged, why);
             return Ok(Permission::LookAgain);
         }
+        if let Decision::Do(action @ Action::TerminateNewcomer(id)) = decision
+            && self.last.as_ref() != Some(action)
+            && let Some(use_of_it) = owner::settled_on(clients, settings, id, &seen.lab).await?
+        {
+            keep(journal, id, use_of_it);
+            return Ok(Permission::LookAgain);
+        }
         let is_end = matches!(decision, Decision::Done(_));
         if is_end && !seen.facts.left_alone.is_empty() && learns(visit.swaps, visit.lease, journal).await? {
             return Ok(Permission::LookAgain);
@@ -207,6 +214,14 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.changed_at = Some(clock::now());
     tracing::warn!(%reason, "{detail}");
     journal.undo.get_or_insert(Undo { reason, detail });
+}
+
+/// From here the newcomer is its owner's.
+fn keep(journal: &mut Journal, newcomer: &InstanceId, use_of_it: String) {
+    tracing::warn!(%newcomer, "it is not terminated: {use_of_it}");
+    if let Some(lab) = journal.kind.lab_mut() {
+        lab.kept.insert(newcomer.clone(), use_of_it);
+    }
 }
 
 /// Looks at everything that the journal names.

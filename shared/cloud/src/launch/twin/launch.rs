@@ -15,11 +15,11 @@ use crate::fields::filled;
 #[must_use]
 pub fn apply(
     request: RunInstancesFluentBuilder,
-    source: &TwinSource,
     twin: &Twin,
     subnet_id: &str,
     tags: &Tags,
 ) -> RunInstancesFluentBuilder {
+    let source = &*twin.source;
     let old = &source.instance;
     let detailed = old.monitoring().and_then(|m| m.state()).is_some_and(is_detailed);
     let profile = filled(old.iam_instance_profile().and_then(|p| p.arn()));

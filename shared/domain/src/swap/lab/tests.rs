@@ -36,6 +36,7 @@ fn began(original: &Original) -> LabSwap {
         is_over: false,
         captured: Captured::default(),
         volumes: BTreeSet::new(),
+        kept: BTreeMap::new(),
     }
 }
 

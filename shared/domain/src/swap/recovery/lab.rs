@@ -4,7 +4,7 @@
 //! Three rules stand above all. The old instance stops only while the newcomer runs, holds the Elastic
 //! IP and is healthy in every target group. The newcomer goes only once the old instance has all of
 //! that back. And what is asked for is what the journal *recorded*: an address or a registration that
-//! its owner has moved elsewhere meanwhile stays there.
+//! its owner has moved elsewhere meanwhile stays there, and a newcomer that its owner has come to use stays, too.
 
 use crate::ids::InstanceId;
 use crate::reason::Reason;
@@ -45,6 +45,10 @@ pub fn take_over(lab: &LabSwap, observed: &Observed) -> TakeOver {
     }
     if observed.target(|t| t.old.is_out()).is_some() {
         return changed("the old instance has left a target group");
+    }
+    // No call of ours has taken it out so far.
+    if observed.target(|t| t.newcomer == TargetState::Draining).is_some() {
+        return changed("the newcomer was taken out of a target group");
     }
     if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
         return TakeOver::Register(target);
@@ -148,7 +152,7 @@ pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
 #[must_use]
 pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Action> {
     let action = if goes_forward(journal, lab, observed) {
-        finish(lab, observed)
+        finish(journal, lab, observed)
     } else {
         undo(journal, lab, observed)
     };
@@ -158,9 +162,12 @@ pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<A
     }
 }
 
-fn finish(lab: &LabSwap, observed: &Observed) -> Decision<Action> {
+fn finish(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Action> {
     if observed.newcomer_lives() {
-        if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
+        // At a retirement it has served in all of them, and no call of ours takes it out: its owner has.
+        if journal.stage != Stage::Retiring
+            && let Some(target) = observed.target(|t| t.newcomer.is_out())
+        {
             return Do(Action::RegisterNewcomer(target));
         }
         // AWS lets go of the address some time after it shows that the old instance is shutting down.
@@ -183,7 +190,7 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Decision<Action> {
         (OldState::Running, OldInstance::Stop) => Do(Action::StopOld),
         (OldState::Running, OldInstance::Terminate) => Do(Action::TerminateOld),
         // Where it was to be terminated, its owner has stopped it, and nobody can ask an instance that is down.
-        (OldState::Stopped | OldState::Gone, _) => clean_up(observed, End::Finished),
+        (OldState::Stopped | OldState::Gone, _) => clean_up(lab, observed, End::Finished),
     }
 }
 
@@ -193,7 +200,7 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Actio
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
     back.or_else(|| old_may_still_leave(journal, observed))
-        .or_else(|| newcomer_leaves(observed))
+        .or_else(|| newcomer_leaves(lab, observed))
         .or_else(|| volumes_go(journal, lab, observed))
         .or_else(|| {
             // Beside a newcomer that is known, an earlier launch may come to light.
@@ -201,7 +208,7 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Actio
                 .launch_may_be_invisible
                 .then_some(Decision::Wait("what was launched may not be visible yet"))
         })
-        .unwrap_or_else(|| clean_up(observed, End::Undone))
+        .unwrap_or_else(|| clean_up(lab, observed, End::Undone))
 }
 
 fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Decision<Action>> {
@@ -243,11 +250,13 @@ fn old_may_still_leave(journal: &Journal, observed: &Observed) -> Option<Decisio
         .then_some(Decision::Wait("what was asked of the old instance, or of its address, may still land"))
 }
 
-fn newcomer_leaves(observed: &Observed) -> Option<Decision<Action>> {
+/// A newcomer that its owner has come to use leaves the service of the old instance, and stays.
+fn newcomer_leaves(lab: &LabSwap, observed: &Observed) -> Option<Decision<Action>> {
     if let Some(target) = observed.target(|t| t.newcomer.is_registered()) {
         return Some(Do(Action::DeregisterNewcomer(target)));
     }
-    let newcomer = observed.newcomer.as_ref().filter(|newcomer| newcomer.alive)?;
+    let leaves = |newcomer: &&Newcomer| newcomer.alive && !lab.kept.contains_key(&newcomer.id);
+    let newcomer = observed.newcomer.as_ref().filter(leaves)?;
     if observed.target(|t| t.newcomer == TargetState::Draining).is_some() {
         return Some(Decision::Wait("the newcomer is draining"));
     }
@@ -270,8 +279,8 @@ fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<D
 }
 
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.
-fn clean_up(observed: &Observed, end: End) -> Decision<Action> {
-    if let Some(stray) = observed.strays.first() {
+fn clean_up(lab: &LabSwap, observed: &Observed, end: End) -> Decision<Action> {
+    if let Some(stray) = observed.strays.iter().find(|id| !lab.kept.contains_key(*id)) {
         return Do(Action::TerminateNewcomer(stray.clone()));
     }
     if let Some(image) = observed.images.first() {

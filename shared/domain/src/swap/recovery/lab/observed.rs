@@ -53,7 +53,9 @@ impl TargetState {
         matches!(self, Self::Healthy | Self::Checking | Self::Unhealthy)
     }
 
-    pub(super) const fn is_out(self) -> bool {
+    /// Returns true for an instance that is on its way out of the target group, or not in it.
+    #[must_use]
+    pub const fn is_out(self) -> bool {
         matches!(self, Self::Draining | Self::Absent)
     }
 
@@ -149,7 +151,8 @@ impl Observed {
             && lab.old_instance == OldInstance::Terminate;
         let kept =
             is_kept.then(|| "the old instance was stopped by another, and is not terminated".to_owned());
-        self.left_alone.iter().cloned().chain(volumes).chain(left_out).chain(kept).collect()
+        let used = lab.kept.iter().map(|(id, why)| format!("the new instance {id} stays, and costs: {why}"));
+        self.left_alone.iter().cloned().chain(used).chain(volumes).chain(left_out).chain(kept).collect()
     }
 
     /// The old instance is out of a target group, and may be so by our call. AWS does not tell whose call it was.

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -76,6 +76,7 @@ impl World {
             is_over: false,
             captured: crate::swap::lab::Captured::default(),
             volumes: BTreeSet::new(),
+            kept: BTreeMap::new(),
         };
         let seen = Observed {
             old: OldState::Running,

@@ -126,3 +126,33 @@ fn an_old_instance_that_its_owner_has_put_back_is_healthy_before_the_newcomer_go
     world.seen.targets[0].old = TargetState::Healthy;
     assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(Action::DeregisterNewcomer(0)));
 }
+
+#[test]
+fn a_newcomer_that_its_owner_has_come_to_use_leaves_the_service_and_stays() {
+    let mut world = World::new(OldInstance::Stop, false, 1, false);
+    world.serves_beside_the_old();
+    world.journal.stage = Stage::Undoing;
+    world.seen.volumes.clear();
+    world.lab.kept.insert(newcomer(), "it bears a tag".into());
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(Action::DeregisterNewcomer(0)));
+    world.seen.targets[0].newcomer = TargetState::Absent;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Decision::Done(End::Undone));
+    let remarks = world.seen.remarks(&world.lab);
+    assert!(matches!(&remarks[..], [one] if one.contains(newcomer().as_str())), "{remarks:?}");
+    world.seen.strays = vec!["i-00000003".parse().unwrap()];
+    let stray = Action::TerminateNewcomer("i-00000003".parse().unwrap());
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(stray));
+}
+
+#[test]
+fn a_newcomer_that_its_owner_takes_out_of_a_target_group_is_not_put_back() {
+    let mut world = World::new(OldInstance::Stop, false, 1, false);
+    world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+    world.seen.targets[0].newcomer = TargetState::Draining;
+    assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Undo(Reason::InstanceChanged, _)));
+    world.seen.targets[0].newcomer = TargetState::Absent;
+    world.serves_beside_the_old();
+    (world.lab.leaving, world.lab.stopping, world.seen.old) = (true, true, OldState::Stopped);
+    (world.seen.targets[0].old, world.seen.targets[0].newcomer) = (TargetState::Absent, TargetState::Absent);
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Decision::Done(End::Finished));
+}

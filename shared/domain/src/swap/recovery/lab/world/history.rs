@@ -377,5 +377,6 @@ fn lab_swap(plan: Plan) -> LabSwap {
         is_over: false,
         captured: Captured::default(),
         volumes: BTreeSet::new(),
+        kept: std::collections::BTreeMap::new(),
     }
 }
