@@ -5,6 +5,7 @@
 
 mod lab;
 mod text;
+mod twin;
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -19,6 +20,7 @@ use crate::world::World;
 
 pub use lab::LabAct;
 pub use text::UnknownAct;
+pub use twin::TwinAct;
 
 /// The time from the notice of an interruption to the end of the instance.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
@@ -74,6 +76,8 @@ pub enum Act {
     TargetsTurnHealthy,
     /// The owner of the stand-alone instance acts.
     OwnerOfInstance(LabAct),
+    /// The owner of the stand-alone instance acts on its twin.
+    OwnerOfTwin(TwinAct),
 }
 
 impl From<u32> for Act {
@@ -127,6 +131,7 @@ impl World {
             (Act::TagsAreForged, _) => self.tags_are_forged(),
             (Act::TargetsTurnHealthy, _) => self.targets_turn_healthy(&name),
             (Act::OwnerOfInstance(act), _) => self.owner_of_instance_acts(act),
+            (Act::OwnerOfTwin(act), Some(id)) => self.owner_of_twin_acts(act, id),
             (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),
             (Act::NewcomersPoolIsPoisoned, Some(id)) => self.poisons(id),
             (Act::NewcomerIsInterrupted(times) | Act::MemberIsInterrupted(_, times), Some(id)) => {
@@ -155,9 +160,10 @@ impl World {
                 let members = &self.fleet.group(group)?.members;
                 Some(members.get(which.checked_rem(members.len())?)?.instance_id.clone())
             }
-            Act::NewcomerDies | Act::NewcomersPoolIsPoisoned | Act::NewcomerIsInterrupted(_) => {
-                self.newcomer()
-            }
+            Act::NewcomerDies
+            | Act::NewcomersPoolIsPoisoned
+            | Act::NewcomerIsInterrupted(_)
+            | Act::OwnerOfTwin(_) => self.newcomer(),
             _ => None,
         }
     }

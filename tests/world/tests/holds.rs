@@ -1,5 +1,7 @@
 //! What the chapters share: how a campaign tells what it has found, and which calls of a history it is about.
 
+pub(crate) mod lab;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::ops::RangeInclusive;

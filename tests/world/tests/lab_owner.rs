@@ -15,16 +15,11 @@ use spot_world::history::Ended;
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
 
-use crate::holds::{
-    faults_beside, first_call_by, holds, last_call, output, output_of, play_or_tell, scene, stopped_after,
+use crate::holds::lab::{
+    OLD_DRAINS, SWAP_IS_OVER, TWIN_BOOTS, acts, alive, assert_ends, assert_twin_serves, assert_untouched,
+    holder, is_told, old, unhealthy_in, volumes, why_not_untouched,
 };
-
-/// The status checks of the twin have not passed at this second.
-const TWIN_BOOTS: u64 = 100;
-/// The old instance drains at this second.
-const OLD_DRAINS: u64 = 230;
-/// The swap is over at this second.
-const SWAP_IS_OVER: u64 = 900;
+use crate::holds::{faults_beside, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after};
 
 fn with_image(of: Scene) -> Scene {
     Scene { input: scene("lab-image").input, ..of }
@@ -32,70 +27,6 @@ fn with_image(of: Scene) -> Scene {
 
 fn with_outliving_volumes() -> Scene {
     scene("lab-outliving-volume")
-}
-
-/// Lets the owner act at these seconds.
-fn acts(scene: Scene, acts: &[(u64, LabAct)]) -> Ended {
-    let acts = acts.iter().map(|(at, act)| (*at, Act::OwnerOfInstance(*act))).collect();
-    play_or_tell(&Scene { acts, ..scene }, Plan::none())
-}
-
-fn assert_ends(ended: &Ended, execution: &str, outcome: &str, reason: &Value) {
-    let output = output_of(ended, execution);
-    assert_eq!((&output["outcome"], &output["reason"]), (&json!(outcome), reason), "{output}");
-}
-
-fn old() -> String {
-    Scene::of_instance().first_instance()
-}
-
-fn alive(ended: &Ended) -> Vec<&str> {
-    let alive = ended.world.fleet.instances().values().filter(|it| it.state.is_alive());
-    alive.map(|it| it.id.as_str()).collect()
-}
-
-fn holder(ended: &Ended) -> Option<&str> {
-    ended.world.fleet.addresses().values().next()?.instance_id.as_deref()
-}
-
-/// Returns the first target group of the beginning that the instance is not healthy in.
-fn unhealthy_in(ended: &Ended, id: &str) -> Option<String> {
-    let fleet = &ended.world.fleet;
-    let mut groups = fleet.target_groups().keys().filter(|arn| arn.contains("/lab-"));
-    groups.find(|&arn| !fleet.is_healthy_in(std::slice::from_ref(arn), id)).cloned()
-}
-
-/// Says why the old instance is not alone, with all that it had, or what is left beside it.
-fn why_not_untouched(ended: &Ended) -> Result<(), String> {
-    let (old, own) = (old(), ended.world.fleet.own_images());
-    if alive(ended) != [old.as_str()] {
-        return Err(format!("{:?} are alive", alive(ended)));
-    }
-    if holder(ended) != Some(old.as_str()) {
-        return Err(format!("the address is with {:?}", holder(ended)));
-    }
-    if let Some(group) = unhealthy_in(ended, &old) {
-        return Err(format!("the old instance is not healthy in {group}"));
-    }
-    let is_clean = own.images.is_empty() && own.snapshots.is_empty();
-    if is_clean { Ok(()) } else { Err(format!("{own:?} is left")) }
-}
-
-fn assert_untouched(ended: &Ended) {
-    assert_eq!(why_not_untouched(ended), Ok(()), "{}", ended.world.chronicle);
-}
-
-/// Asserts that a twin runs, with the address and healthy, and returns it.
-fn assert_twin_serves(ended: &Ended) -> &str {
-    let instances = ended.world.fleet.instances();
-    let twins: Vec<_> = instances.values().filter(|it| it.is_spot() && it.state.is_alive()).collect();
-    let [twin] = twins[..] else { panic!("{twins:?}\n{}", ended.world.chronicle) };
-    assert_eq!(unhealthy_in(ended, &twin.id), None);
-    &twin.id
-}
-
-fn is_told(ended: &Ended, of: &str) -> bool {
-    ended.world.mailbox.messages.iter().any(|told| told.message.contains(of))
 }
 
 fn whose_image_fails() -> Scene {
@@ -116,10 +47,6 @@ fn an_image_that_fails_leaves_the_old_instance_as_it_was_whatever_fails_beside_i
     let scene = whose_image_fails();
     let plans = faults_beside(&scene, &BTreeMap::new(), |_| true, &Fault::ALL, (120, 1));
     holds(Ok(all_that(&scene, &plans, why_not_untouched)));
-}
-
-fn volumes(ended: &Ended) -> Vec<&str> {
-    ended.world.fleet.free_volumes().keys().map(String::as_str).collect()
 }
 
 /// A twin that never passes its status checks.
@@ -228,6 +155,48 @@ fn a_twin_inherits_what_its_owner_tags_while_the_image_is_made() {
         (Some("42"), None),
         "{tags:?}"
     );
+}
+
+/// Whatever the owner may do between the plan and the launch, of which each look at the old instance tells.
+const BEFORE_THE_LAUNCH: [(LabAct, &str); 9] = [
+    (LabAct::ProtectsOldFromStop, "INSTANCE_CHANGED"),
+    (LabAct::ProtectsOldFromTermination, "INSTANCE_CHANGED"),
+    (LabAct::OptsOldOut, "INSTANCE_CHANGED"),
+    (LabAct::RegistersOldElsewhere, "INSTANCE_CHANGED"),
+    (LabAct::TagsOld("launched-by-autospotting", "true"), "INSTANCE_CHANGED"),
+    (LabAct::StopsOld, "INSTANCE_CHANGED"),
+    (LabAct::TerminatesOld, "INSTANCE_GONE"),
+    (LabAct::MovesAddress, "INSTANCE_CHANGED"),
+    (LabAct::TakesOldOut, "INSTANCE_CHANGED"),
+];
+
+fn assert_no_launch(ended: &Ended) {
+    let own = ended.world.fleet.own_images();
+    assert!(ended.world.chronicle.calls.iter().all(|call| call.action != "RunInstances"));
+    assert!(own.images.is_empty() && own.snapshots.is_empty(), "{own:?}");
+}
+
+#[test]
+fn an_owner_who_speaks_against_it_while_the_image_is_made_pays_for_no_twin() {
+    let scene = with_image(Scene::of_instance());
+    let begins = last_call(&scene, "CreateImage");
+    let begins = play_or_tell(&scene, Plan::none()).world.chronicle.calls[begins].at;
+    let meanwhile = begins.duration_since(BEGIN).as_secs().unsigned_abs() + 10;
+    for (act, reason) in BEFORE_THE_LAUNCH {
+        let ended = acts(scene.clone(), &[(meanwhile, act)]);
+        assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!(reason));
+        assert_no_launch(&ended);
+    }
+}
+
+#[test]
+fn an_owner_who_speaks_against_it_as_the_launch_begins_pays_for_no_twin() {
+    let begins = first_call_by(&Scene::of_instance(), "Launch");
+    for (act, reason) in BEFORE_THE_LAUNCH {
+        let ended = play_or_tell(&Scene::of_instance(), Plan::ActAt(begins, Act::OwnerOfInstance(act)));
+        assert_ends(&ended, "by-hand", "REFUSED", &json!(reason));
+        assert_no_launch(&ended);
+    }
 }
 
 #[test]
@@ -361,4 +330,20 @@ fn an_old_instance_comes_back_or_its_twin_serves_whatever_fails() {
     let scene = asks_for_old();
     let plans = faults_beside(&scene, &BTreeMap::new(), |call| call.at >= asked_at, &Fault::ALL, (120, 3));
     holds(Ok(all_that(&scene, &plans, either)));
+}
+
+#[test]
+fn the_volume_of_a_twin_stays_if_its_owner_asks_for_the_old_instance_and_a_person_knows() {
+    let acts = vec![(SWAP_IS_OVER, Act::OwnerOfInstance(LabAct::AsksForOld))];
+    let ended = play_or_tell(&Scene { acts, ..with_outliving_volumes() }, Plan::none());
+    assert_ends(&ended, "bring-back", "BROUGHT_BACK", &Value::Null);
+    assert_untouched(&ended);
+    let [left] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
+    assert!(is_told(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
+}
+
+#[test]
+fn an_old_instance_that_comes_back_without_leftovers_alerts_nobody() {
+    let told = play_or_tell(&asks_for_old(), Plan::none()).world.mailbox.messages;
+    assert!(told.is_empty(), "{told:?}");
 }

@@ -1,13 +1,8 @@
 //! What a person must be told outlives the Lambda that has seen it: each dies around the last write of a way back, and around
 //! the message.
 
-#![allow(clippy::panic)]
-
-mod holds;
-
 use std::collections::BTreeMap;
 
-use holds::{holds, play_or_tell, scene, stopped_after};
 use spot_domain::events::OwnEvent;
 use spot_world::campaign::{all, all_that};
 use spot_world::chronicle::SentCall;
@@ -15,6 +10,8 @@ use spot_world::fault::{Fault, Plan, Strike};
 use spot_world::history::{Ended, play};
 use spot_world::replay::{Replay, parse};
 use spot_world::scene::Scene;
+
+use crate::holds::{holds, play_or_tell, scene, stopped_after};
 
 /// A policy takes our MaxSize for its own, in the second of the attach. The swap is undone, and nothing tells whose desired is.
 const IN_DOUBT: &str = "group 73 max=1 zones=1 has_target_group=1 45~PolicyScales(2)";

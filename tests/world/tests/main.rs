@@ -13,6 +13,8 @@ mod input;
 mod interruptions;
 mod lab;
 mod lab_owner;
+mod lab_twin;
+mod last_words;
 mod launch_ahead;
 mod launches;
 mod loop_runs;

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestError, TestRunner};
 use serde_json::json;
-use spot_world::acts::{Act, LabAct};
+use spot_world::acts::{Act, LabAct, TwinAct};
 use spot_world::campaign::{Failure, tally};
 use spot_world::cluster::ClusterSpec;
 use spot_world::fault::{Fault, Plan, Strike};
@@ -90,7 +90,9 @@ fn acts() -> impl Strategy<Value = Act> {
 /// take the place of the first, without its targets: that act is played alone (`lab_owner.rs`).
 fn acts_beside_instance() -> impl Strategy<Value = Act> {
     let may_repeat = |act: &LabAct| *act != LabAct::RegistersOldElsewhere;
-    let of_owner: Vec<_> = LabAct::ALL.into_iter().filter(may_repeat).map(Act::OwnerOfInstance).collect();
+    let of_owner = LabAct::ALL.into_iter().filter(may_repeat).map(Act::OwnerOfInstance);
+    let of_twin = TwinAct::ALL.into_iter().filter(|act| *act != TwinAct::RegistersElsewhere);
+    let of_owner: Vec<_> = of_owner.chain(of_twin.map(Act::OwnerOfTwin)).collect();
     prop_oneof![2 => any::<u32>().prop_map(Act::from), 1 => prop::sample::select(of_owner)]
 }
 

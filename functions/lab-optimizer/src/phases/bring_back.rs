@@ -2,8 +2,8 @@
 //! newcomer was interrupted.
 //!
 //! Records the journal of that swap again, to be undone. The rollback starts the old instance, registers it
-//! again, gives it back its address and terminates the newcomer. Volumes that outlive the newcomer belong to
-//! its owner by now, and stay.
+//! again, gives it back its address and terminates the newcomer, unless the owner has come to use it since. Volumes that
+//! outlive the newcomer belong to its owner by now, and stay.
 
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
@@ -71,9 +71,7 @@ fn to_undo(mut journal: Journal) -> Journal {
     journal.stage = Stage::Undoing;
     journal.undo = Some(Undo {
         reason: Reason::InstanceChanged,
-        detail: format!(
-            "its owner asked for it; it serves again in the place of {newcomer}, which is terminated"
-        ),
+        detail: format!("its owner asked for it; it serves again in the place of {newcomer}"),
     });
     if let Some(lab) = journal.kind.lab_mut() {
         (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);

@@ -79,7 +79,7 @@ impl World {
             LabAct::StartsOld if fleet.owner_starts(&old, now) => deeds.started_old = Some(now),
             LabAct::TerminatesOld if is_there => {
                 fleet.owner_terminates(&old, now);
-                deeds.ended_old = deeds.ended_old.or(is_up.then_some(now));
+                deeds.ended_old = is_up.then_some(now).or(deeds.ended_old);
             }
             LabAct::GivesAddressToOld | LabAct::MovesAddress => {
                 let to = (act == LabAct::GivesAddressToOld).then_some(old.as_str());

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Act, LabAct, PROCESSES};
+use super::{Act, LabAct, PROCESSES, TwinAct};
 
 /// A text that names no act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,7 @@ impl FromStr for Act {
             "CapacityIsShort" => numbers.parse().ok().map(Self::CapacityIsShort),
             "TargetTurnsUnhealthy" => numbers.parse().ok().map(Self::TargetTurnsUnhealthy),
             "OwnerOfInstance" => numbers.parse().ok().map(Self::OwnerOfInstance),
+            "OwnerOfTwin" => numbers.parse().ok().map(Self::OwnerOfTwin),
             _ => without_number(text),
         };
         act.ok_or_else(|| UnknownAct(text.to_owned()))
@@ -71,6 +72,16 @@ impl FromStr for LabAct {
     }
 }
 
+impl FromStr for TwinAct {
+    type Err = UnknownAct;
+
+    /// Parses an act as its `Debug` form writes it.
+    fn from_str(text: &str) -> Result<Self, UnknownAct> {
+        let act = Self::ALL.into_iter().find(|act| format!("{act:?}") == text);
+        act.ok_or_else(|| UnknownAct(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::iter::successors;
@@ -100,7 +111,19 @@ mod tests {
             Act::TagsAreForged => Act::TargetTurnsUnhealthy(1),
             Act::TargetTurnsUnhealthy(_) => Act::TargetsTurnHealthy,
             Act::TargetsTurnHealthy => Act::OwnerOfInstance(LabAct::StopsOld),
-            Act::OwnerOfInstance(_) => return None,
+            Act::OwnerOfInstance(_) => Act::OwnerOfTwin(TwinAct::Terminates),
+            Act::OwnerOfTwin(_) => return None,
+        })
+    }
+
+    /// Returns the act after this one. A new one needs a place in this chain.
+    fn next_of_twin(act: TwinAct) -> Option<TwinAct> {
+        Some(match act {
+            TwinAct::Terminates => TwinAct::OptsOut,
+            TwinAct::OptsOut => TwinAct::Tags,
+            TwinAct::Tags => TwinAct::TakesOut,
+            TwinAct::TakesOut => TwinAct::RegistersElsewhere,
+            TwinAct::RegistersElsewhere => return None,
         })
     }
 
@@ -128,7 +151,9 @@ mod tests {
     fn an_act_of_each_variant_is_read_as_it_is_printed() {
         let acts = successors(Some(Act::PolicyScales(-1)), |act| next(*act));
         let of_instance = successors(Some(LabAct::StopsOld), |act| next_of_instance(*act));
-        for act in acts.chain(of_instance.map(Act::OwnerOfInstance)) {
+        let of_twin = successors(Some(TwinAct::Terminates), |act| next_of_twin(*act));
+        let of_owner = of_instance.map(Act::OwnerOfInstance).chain(of_twin.map(Act::OwnerOfTwin));
+        for act in acts.chain(of_owner) {
             assert_eq!(format!("{act:?}").parse(), Ok(act));
         }
     }

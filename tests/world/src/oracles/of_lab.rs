@@ -3,8 +3,9 @@
 
 use jiff::Timestamp;
 
+use super::before_call::SEEN_AFTER;
 use super::{JUST_BEFORE, Oracles, SWAPS, Seen};
-use crate::fleet::{Ec2Instance, Ec2State, Fleet};
+use crate::fleet::{Ec2Instance, Ec2State, Fleet, TargetPhase};
 use crate::scene::LAB_ACCOUNT;
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
@@ -65,8 +66,10 @@ impl Oracles {
                 self.old_is_let_out(call, sent_at, &ledger, before);
             }
             "AssociateAddress" => self.address_moves(call, sent_at, &ledger, before),
-            "RegisterTargets" => self.target_is_registered(call, sent_at, &ledger),
+            "RegisterTargets" => self.target_is_registered(call, sent_at, &ledger, before),
             "DeleteVolume" => self.volume_goes(call, &ledger, before),
+            "RunInstances" => return self.launch_is_wanted(sent_at, &ledger, before),
+            "TerminateInstances" => return self.twin_is_not_kept(call, sent_at, &ledger),
             _ => return,
         }
         if let Some(lab) = self.lab.as_mut().filter(|lab| lab.has_changed_since(sent_at - JUST_BEFORE)) {
@@ -103,6 +106,24 @@ impl Oracles {
         self.holds(!is_kept, || format!("{} of {}, which its owner keeps", call.action, ledger.old));
     }
 
+    /// A twin that its owner has come to use stays, once that could be seen.
+    fn twin_is_not_kept(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger) {
+        let kept_since = |id: &str| ledger.deeds.keeps_twins.get(id).copied();
+        let is_kept = |id: &&str| kept_since(id).is_some_and(|at| at < sent_at - JUST_BEFORE);
+        let kept = call.list("InstanceId").into_iter().find(is_kept);
+        self.holds(kept.is_none(), || format!("terminated {kept:?}, which its owner keeps"));
+    }
+
+    /// No twin is launched for an old instance that its owner keeps or has ended, once that could be seen.
+    fn launch_is_wanted(&mut self, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
+        let is_seen = |at: Option<Timestamp>| at.is_some_and(|at| at < sent_at - SEEN_AFTER);
+        let is_over = is_seen(ledger.deeds.ended_old) && !runs(before, &ledger.old);
+        let is_refused = is_over || is_seen(ledger.deeds.keeps_old);
+        self.holds(!is_refused, || {
+            format!("launched for {}, which its owner keeps or has ended", ledger.old)
+        });
+    }
+
     /// The address moves to a twin that has proven itself. It moves to no stranger, and stays where its owner has put it.
     fn address_moves(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger, before: &Fleet) {
         let (to, what) = (call.parameter("InstanceId").unwrap_or_default(), call.parameter("AllocationId"));
@@ -136,7 +157,13 @@ impl Oracles {
     }
 
     /// Only the target groups that the old instance was in are touched, and of those only what its owner has left as it was.
-    fn target_is_registered(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger) {
+    fn target_is_registered(
+        &mut self,
+        call: &ApiCall,
+        sent_at: Timestamp,
+        ledger: &LabLedger,
+        before: &Fleet,
+    ) {
         let arn = call.parameter("TargetGroupArn").unwrap_or_default();
         let is_its = ledger.target_groups.iter().any(|known| known == arn);
         self.holds(is_its, || format!("registered in {arn}, where {} was not", ledger.old));
@@ -146,6 +173,13 @@ impl Oracles {
         let is_his =
             is_old && !ledger.let_out.contains(arn) && ledger.deeds.took_out.get(arn).is_some_and(is_seen);
         self.holds(!is_his, || format!("registered {} in {arn}, and its owner has taken it out", ledger.old));
+        // Once a twin has drained, AWS does not tell it from one that was never registered. Without the old instance, it serves.
+        let target = before.target_groups().get(arn).zip(call.parameter("Targets.member.1.Id"));
+        let target = target.and_then(|(group, id)| group.targets.get(id));
+        let drains = target.is_some_and(|target| target.phase == TargetPhase::Draining);
+        let is_twins = !is_old && drains && runs(before, &ledger.old);
+        let is_his = is_twins && ledger.deeds.took_twin_out.get(arn).is_some_and(is_seen);
+        self.holds(!is_his, || format!("registered a twin in {arn}, and its owner has taken it out"));
     }
 
     /// A volume is deleted only if a twin was launched with it, and never served.
@@ -171,9 +205,11 @@ impl Oracles {
         let is_fine = match running[..] {
             [] => is_lost || ledger.deeds.ended_old.is_some(),
             [one] => lacks(one).is_empty(),
-            // The owner has started the old one beside its twin.
+            // The owner has started the old one beside its twin, or has come to use the twin, which a person was told of.
             [one, other] => {
-                ledger.deeds.started_old.is_some() && (lacks(one).is_empty() || lacks(other).is_empty())
+                let is_kept = |id: &str| ledger.deeds.keeps_twins.contains_key(id) && is_told(id);
+                let may_both_run = ledger.deeds.started_old.is_some() || is_kept(one) || is_kept(other);
+                may_both_run && (lacks(one).is_empty() || lacks(other).is_empty())
             }
             _ => false,
         };
@@ -207,10 +243,7 @@ impl Oracles {
     /// A volume of a twin is left only if a person was told of it, or if it is its owner's: the twin ended after its swap.
     fn no_volume_is_left(&mut self, ledger: &LabLedger, seen: Seen<'_>) {
         let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
-        let is_the_owners = |id: &str| {
-            let twin = id.replacen("vol-", "i-", 1);
-            ledger.was_lost_after(&twin, JUST_BEFORE) || ledger.deeds.asked_for_old.is_some()
-        };
+        let is_the_owners = |id: &str| ledger.was_lost_after(&id.replacen("vol-", "i-", 1), JUST_BEFORE);
         let mut ours = seen.fleet.free_volumes().values().filter(|volume| is_marked(&volume.tags));
         let left = ours.find(|volume| !is_told(&volume.id) && !is_the_owners(&volume.id));
         self.holds(left.is_none(), || format!("at rest {left:?} is left, and nobody was told"));

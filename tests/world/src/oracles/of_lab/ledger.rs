@@ -51,6 +51,10 @@ pub struct OwnersDeeds {
     pub left_to_twin: BTreeSet<String>,
     /// He asked for the old instance to come back.
     pub asked_for_old: Option<Timestamp>,
+    /// He opted these twins out, or gave them traffic of his own: they are to stay.
+    pub keeps_twins: BTreeMap<String, Timestamp>,
+    /// He took a twin out of these target groups.
+    pub took_twin_out: BTreeMap<String, Timestamp>,
 }
 
 impl OwnersDeeds {
@@ -58,7 +62,13 @@ impl OwnersDeeds {
     fn is_any_since(&self, since: Timestamp) -> bool {
         let moved = self.moved_address.as_ref().map(|(_, at)| *at);
         let deeds = [self.ended_old, self.started_old, self.keeps_old, moved, self.asked_for_old];
-        deeds.into_iter().flatten().chain(self.took_out.values().copied()).any(|at| at >= since)
+        let taken_out = self.took_out.values().chain(self.took_twin_out.values()).copied();
+        deeds.into_iter().flatten().chain(taken_out).any(|at| at >= since)
+    }
+
+    /// Notes that the owner has come to use a twin.
+    pub fn uses_twin(&mut self, id: &str) {
+        self.keeps_twins.entry(id.to_owned()).or_insert_with(now);
     }
 
     /// Returns the instance that the owner gave the address to.
@@ -95,6 +105,13 @@ impl LabLedger {
             self.lost.insert(id.to_owned(), now());
             self.is_just_lost = true;
         }
+    }
+
+    /// Notes the target groups that the owner has taken a twin out of. Nobody may serve there until somebody has it again, as
+    /// after a loss.
+    pub fn twin_is_taken_out(&mut self, target_groups: Vec<String>) {
+        self.is_just_lost |= !target_groups.is_empty();
+        self.deeds.took_twin_out.extend(target_groups.into_iter().map(|arn| (arn, now())));
     }
 
     /// Notes that a call of ours lands whose caller can't have seen the last loss, or the last deed of the owner: what it
@@ -211,7 +228,9 @@ impl LabLedger {
             holder.is_some() && holder == self.deeds.address_is_for()
         };
         let address = self.lacks_address(fleet, id).filter(|address| !is_old_s(address));
-        let lacking = address.into_iter().chain(self.unhealthy_in(fleet, id));
+        // What the owner has taken the twin out of is his.
+        let is_asked = |what: &&String| id == self.old || !self.deeds.took_twin_out.contains_key(*what);
+        let lacking = address.into_iter().chain(self.unhealthy_in(fleet, id).filter(is_asked));
         lacking.filter(|what| !(is_excusable && self.excused.contains(*what))).cloned().collect()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::Seen;
-use crate::acts::{Act, LabAct};
+use crate::acts::{Act, LabAct, TwinAct};
 use crate::fault::Plan;
 use crate::fleet::InstanceSpec;
 use crate::mailbox::PublishedMessage;
@@ -53,14 +53,16 @@ fn old(world: &World) -> String {
     world.oracles.lab.as_ref().unwrap().old.clone()
 }
 
+const LAUNCH: &str = "Action=RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId=ami-0a000001\
+     &ClientToken=t&SubnetId=subnet-0a000001&InstanceMarketOptions.MarketType=spot\
+     &TagSpecification.1.ResourceType=instance\
+     &TagSpecification.1.Tag.1.Key=ManagedBy&TagSpecification.1.Tag.1.Value=SpotOptimizer\
+     &TagSpecification.2.ResourceType=volume&TagSpecification.2.Tag.1.Key=ManagedBy\
+     &TagSpecification.2.Tag.1.Value=SpotOptimizer";
+
 /// A twin that runs and is registered nowhere.
 fn twin(world: &mut World) -> String {
-    let body = "Action=RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId=ami-0a000001&ClientToken=t\
-                &SubnetId=subnet-0a000001&InstanceMarketOptions.MarketType=spot&TagSpecification.1.ResourceType=instance\
-                &TagSpecification.1.Tag.1.Key=ManagedBy&TagSpecification.1.Tag.1.Value=SpotOptimizer\
-                &TagSpecification.2.ResourceType=volume&TagSpecification.2.Tag.1.Key=ManagedBy\
-                &TagSpecification.2.Tag.1.Value=SpotOptimizer";
-    let call = ApiCall::parse("ec2", "us-east-1", None, body.as_bytes()).unwrap();
+    let call = ApiCall::parse("ec2", "us-east-1", None, LAUNCH.as_bytes()).unwrap();
     assert_eq!(world.fleet.carry_out(&call, BEGIN).status, 200);
     world.fleet.pass(BEGIN + SignedDuration::from_mins(3));
     world.fleet.instances().keys().next_back().unwrap().clone()
@@ -252,6 +254,53 @@ fn an_owner_who_keeps_the_old_instance_is_heard_once_that_could_be_seen() {
     };
     assert_eq!(stop(5), None);
     assert!(stop(6).unwrap().ends_with("which its owner keeps"));
+}
+
+#[test]
+fn no_twin_is_launched_for_an_old_instance_that_its_owner_keeps_once_that_could_be_seen() {
+    later();
+    let launch = |minute| {
+        let mut world = lab();
+        world.befalls(Act::OwnerOfInstance(LabAct::OptsOldOut));
+        breaks_at(minute, &mut world, "ec2", LAUNCH)
+    };
+    assert_eq!(launch(6), None);
+    assert!(launch(7).unwrap().starts_with("launched for"));
+}
+
+#[test]
+fn a_twin_that_its_owner_keeps_is_not_terminated_once_that_could_be_seen() {
+    later();
+    let terminate = |minute| {
+        let mut world = lab();
+        let twin = twin(&mut world);
+        world.befalls(Act::OwnerOfTwin(TwinAct::OptsOut));
+        breaks_at(minute, &mut world, "ec2", &of("TerminateInstances", &twin))
+    };
+    assert_eq!(terminate(5), None);
+    assert!(terminate(6).unwrap().ends_with("which its owner keeps"));
+}
+
+#[test]
+fn a_twin_that_its_owner_keeps_may_run_beside_the_old_one_if_a_person_knows() {
+    later();
+    let mut world = lab();
+    let twin = twin(&mut world);
+    world.befalls(Act::OwnerOfTwin(TwinAct::OptsOut));
+    assert!(at_rest(&mut world).unwrap().contains("run; they lack"));
+    world.oracles.broken = None;
+    world.mailbox.messages.push(PublishedMessage { subject: None, message: twin, at: BEGIN });
+    assert_eq!(at_rest(&mut world), None);
+}
+
+#[test]
+fn a_twin_that_its_owner_has_taken_out_is_not_registered_again_while_it_drains() {
+    later();
+    let mut world = lab();
+    let twin = has_taken_over(&mut world);
+    world.befalls(Act::OwnerOfTwin(TwinAct::TakesOut));
+    let told = breaks_at(6, &mut world, "elasticloadbalancing", &target("RegisterTargets", &twin)).unwrap();
+    assert!(told.starts_with("registered a twin in"), "{told}");
 }
 
 #[test]
