@@ -30,7 +30,8 @@ fn assert_rolled_back(ended: &Ended) {
 /// Returns the first twin, dead or alive.
 fn twin(ended: &Ended) -> &str {
     let twin = ended.world.fleet.instances().values().find(|it| it.is_spot());
-    twin.map(|twin| twin.id.as_str()).unwrap_or_else(|| panic!("no twin:\n{}", ended.world.chronicle))
+    let Some(twin) = twin else { panic!("no twin:\n{}", ended.world.chronicle) };
+    &twin.id
 }
 
 #[test]

@@ -108,8 +108,8 @@ impl Oracles {
 
     /// A twin that its owner has come to use stays, once that could be seen.
     fn twin_is_not_kept(&mut self, call: &ApiCall, sent_at: Timestamp, ledger: &LabLedger) {
-        let kept_since = |id: &str| ledger.deeds.keeps_twins.get(id).copied();
-        let is_kept = |id: &&str| kept_since(id).is_some_and(|at| at < sent_at - JUST_BEFORE);
+        let is_seen = |at: &Timestamp| *at < sent_at - JUST_BEFORE;
+        let is_kept = |id: &&str| ledger.deeds.keeps_twins.get(*id).is_some_and(is_seen);
         let kept = call.list("InstanceId").into_iter().find(is_kept);
         self.holds(kept.is_none(), || format!("terminated {kept:?}, which its owner keeps"));
     }
