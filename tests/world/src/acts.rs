@@ -184,7 +184,7 @@ impl World {
     pub fn policy_scales(&mut self, name: &str, by: i32) {
         let desired = |fleet: &Fleet| fleet.group(name).map_or(0, |group| i64::from(group.desired));
         let before = desired(&self.fleet);
-        self.fleet.scale(name, by);
+        self.fleet.scale(name, by, now());
         let by = desired(&self.fleet) - before;
         let min = self.fleet.group(name).map_or(0, |group| group.min);
         let may_hold_ours = may_hold_ours(&self.tables);

@@ -45,7 +45,7 @@ pub use choices::GroupActivity;
 pub use groups::{
     AutoScalingGroup, GroupLaunch, GroupMember, LifecycleHook, LifecycleState, ScheduledScaling,
 };
-pub use habits::AwsHabits;
+pub use habits::{AwsHabits, SetBesidePolicy};
 pub use images::{ImageState, OwnImage, OwnImages, Snapshot};
 pub use instances::{Ec2Instance, Ec2State, EndOfInstance, SpotRequest};
 pub use launches::PoolRefusal;

@@ -22,6 +22,7 @@ mod of_lab;
 mod of_nodes;
 mod prices;
 mod provenance;
+mod races;
 
 pub use before_call::Marks;
 pub use inheritance::StandingTags;
@@ -228,6 +229,9 @@ impl Oracles {
     ) {
         for name in seen.fleet.groups().keys() {
             self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
+            if answer.status == 200 {
+                self.overwrites(call, name, sent_at - JUST_BEFORE, seen.fleet);
+            }
             self.members_stay(call, name, sent_at, before, seen.fleet);
         }
         self.after_call_in_lab(call, answer, sent_at, before);
@@ -247,26 +251,6 @@ impl Oracles {
             _ => {}
         }
         self.look(seen);
-    }
-
-    /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
-    /// AWS has no call with a condition.
-    fn races(&mut self, call: &ApiCall, name: &str, since: Timestamp, before: &Fleet, after: &Fleet) {
-        let (Some(was), Some(is)) = (before.group(name), after.group(name)) else { return };
-        let Some(wish) = self.wishes.get_mut(name) else { return };
-        let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
-        let has_resized = earlier().any(|(.., before)| before.desired != wish.desired);
-        let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
-        if has_resized && is.desired != was.desired {
-            wish.desired = wish.desired.min(is.desired);
-            wish.desired_at_most = wish.desired_at_most.max(is.desired);
-        }
-        if let Some(before) = before_max.filter(|_| is.max != was.max) {
-            self.raced_max.insert(name.to_owned(), before);
-        }
-        if call.action == "SuspendProcesses" && earlier().next().is_some() {
-            wish.suspended.retain(|process| !call.list("ScalingProcesses").contains(&process.as_str()));
-        }
     }
 
     /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave, and no swap has to make up

@@ -1,6 +1,8 @@
 //! A sample of histories with each open question about AWS answered the other way. `docs/to-try-on-aws.md` has the script
 //! that settles each on a real account.
 
+mod beside_policy;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -28,7 +28,7 @@ impl Fleet {
             "DetachInstances" => self.detach(call, now),
             "TerminateInstanceInAutoScalingGroup" => self.terminate_in_group(call, now),
             "UpdateAutoScalingGroup" => self.update_group(call),
-            "SetDesiredCapacity" => self.set_desired_capacity(call),
+            "SetDesiredCapacity" => self.set_desired_capacity(call, now),
             "SuspendProcesses" => self.suspend_processes(call),
             "ResumeProcesses" => self.resume_processes(call, now),
             "CreateOrUpdateTags" => self.create_or_update_tags(call),

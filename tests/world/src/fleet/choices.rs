@@ -172,12 +172,16 @@ impl Fleet {
 
     /// Lets a scaling policy change desired, within the bounds of the group.
     /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/asg-capacity-limits.html>
-    pub fn scale(&mut self, name: &str, by: i32) -> bool {
+    pub fn scale(&mut self, name: &str, by: i32, now: Timestamp) -> bool {
         let Some(group) = self.groups.get_mut(name) else { return false };
         if group.is_suspended("AlarmNotification") || group.is_being_deleted {
             return false;
         }
-        group.desired = group.desired.saturating_add_signed(by).clamp(group.min, group.max);
+        let before = group.desired;
+        group.desired = before.saturating_add_signed(by).clamp(group.min, group.max);
+        if group.desired > before {
+            group.scaled_out_at = Some(now);
+        }
         true
     }
 

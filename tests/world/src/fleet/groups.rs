@@ -141,6 +141,8 @@ pub struct AutoScalingGroup {
     pub is_being_deleted: bool,
     /// More elements of its description, as XML: the world shows them, and plays nothing of them.
     pub shows_besides: String,
+    /// The time of the last scale-out by a policy.
+    pub(super) scaled_out_at: Option<Timestamp>,
 }
 
 impl AutoScalingGroup {

@@ -56,12 +56,26 @@ pub struct AwsHabits {
     pub attach_announces_launch: bool,
     /// TerminateInstanceInAutoScalingGroup refuses a member to which EC2 has given notice.
     pub refuses_to_terminate_interrupted: bool,
+    /// What SetDesiredCapacity makes of a policy's scale-out in the second before it.
+    pub set_desired_beside_policy: SetBesidePolicy,
     /// DescribeImages names the source instance of a pending image.
     pub pending_image_names_source: bool,
     /// DescribeImages names the snapshots of a pending image.
     pub pending_image_names_snapshots: bool,
     /// DeregisterImage accepts a pending image.
     pub pending_image_deregisters: bool,
+}
+
+/// What SetDesiredCapacity makes of a policy's scale-out in the second before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SetBesidePolicy {
+    /// The call sets its number, whatever the policy has asked for.
+    #[default]
+    Overwrites,
+    /// The call is accepted, and a higher number of the policy stands.
+    Yields,
+    /// The call is refused as long as the scale-out is so recent.
+    IsRefused,
 }
 
 /// EC2 describes a terminated instance for about an hour.
@@ -99,6 +113,7 @@ impl Default for AwsHabits {
             attach_refuses_too_many_tags: false,
             attach_announces_launch: true,
             refuses_to_terminate_interrupted: false,
+            set_desired_beside_policy: SetBesidePolicy::default(),
             pending_image_names_source: true,
             pending_image_names_snapshots: false,
             pending_image_deregisters: true,

@@ -115,6 +115,7 @@ impl Fleet {
             placement_group: None,
             is_being_deleted: false,
             shows_besides: String::new(),
+            scaled_out_at: None,
         };
         self.groups.insert(spec.name.clone(), group);
         for (number, zone) in (0..spec.size).zip(zones.iter().cycle()) {

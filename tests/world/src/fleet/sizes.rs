@@ -1,9 +1,10 @@
 //! Changes of a group itself: sizes, suspended processes, tags. Refusals are those of `endpoint/scaling.py` of local AWS.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Fleet;
 use crate::fleet::groups::AutoScalingGroup;
+use crate::fleet::habits::SetBesidePolicy;
 use crate::fleet::parameters::{is_true, number, plays_only, required, structures};
 use crate::fleet::xml::{Answered, ApiError, Xml};
 use crate::wire::ApiCall;
@@ -20,6 +21,9 @@ const PROCESSES: [&str; 9] = [
     "ScheduledActions",
     "Terminate",
 ];
+
+/// A scale-out and a call are of the same second.
+const SAME_SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// New sizes of a group; `None` leaves a size as it is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,11 +71,28 @@ impl Fleet {
         Ok(())
     }
 
-    pub(super) fn set_desired_capacity(&mut self, call: &ApiCall) -> Answered {
+    /// Sets desired. What becomes of a policy's scale-out just before is one of the open questions.
+    pub(super) fn set_desired_capacity(&mut self, call: &ApiCall, now: Timestamp) -> Answered {
         plays_only(call, &["AutoScalingGroupName", "DesiredCapacity", "HonorCooldown"])?;
         required(call, "DesiredCapacity")?;
         let desired = number(call, "DesiredCapacity")?.unwrap_or_default();
-        self.want(required(call, "AutoScalingGroupName")?, desired).map(|()| Xml::default())
+        let name = required(call, "AutoScalingGroupName")?;
+        let by_policy = self.scaled_out_just_before(name, now)?;
+        match (self.habits.set_desired_beside_policy, by_policy) {
+            (SetBesidePolicy::IsRefused, Some(_)) => {
+                let text = "Scaling activity 0 is in progress and blocks this action";
+                Err(ApiError::new("ScalingActivityInProgress", text))
+            }
+            (SetBesidePolicy::Yields, Some(by_policy)) if by_policy > desired => Ok(Xml::default()),
+            _ => self.want(name, desired).map(|()| Xml::default()),
+        }
+    }
+
+    /// Returns the desired capacity that a policy has asked for in the second before.
+    fn scaled_out_just_before(&self, name: &str, now: Timestamp) -> Result<Option<u32>, ApiError> {
+        let group = self.modifiable(name)?;
+        let is_recent = |at: &Timestamp| now.duration_since(*at) <= SAME_SECOND;
+        Ok(group.scaled_out_at.filter(is_recent).map(|_| group.desired))
     }
 
     /// Sets desired within the group's bounds.

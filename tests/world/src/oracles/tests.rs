@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fault::Plan;
-use crate::fleet::GroupSpec;
+use crate::fleet::{GroupSpec, SetBesidePolicy};
 use crate::scene::Scene;
 use crate::virtual_time::{self, BEGIN};
 use crate::world::World;
@@ -213,6 +213,20 @@ fn a_launch_of_another_type_breaks_a_promise_unless_its_price_is_known_and_saves
     risen.oracles.spot_prices.are_told();
     let told = breaks(&mut risen, &launch()).unwrap();
     assert!(told.contains("whose price was Some(96000)"), "{told}");
+}
+
+#[test]
+fn a_wish_that_a_call_of_ours_overwrites_is_lost_and_one_that_stands_is_not() {
+    virtual_time::begin();
+    let parameters = [("AutoScalingGroupName", "web"), ("DesiredCapacity", "3")];
+    for (habit, asked) in [(SetBesidePolicy::Overwrites, 2), (SetBesidePolicy::Yields, 4)] {
+        let mut world = world_with(GroupSpec { size: 2, max: 5, ..GroupSpec::default() });
+        world.fleet.habits.set_desired_beside_policy = habit;
+        world.policy_scales("web", 2);
+        let set = call("autoscaling", "SetDesiredCapacity", &parameters);
+        assert_eq!(breaks(&mut world, &set), None);
+        assert_eq!(world.oracles.wishes["web"].desired, asked, "{habit:?}");
+    }
 }
 
 #[test]

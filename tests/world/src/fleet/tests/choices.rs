@@ -128,11 +128,11 @@ fn an_interrupted_member_serves_until_its_end_and_is_replaced_on_demand() {
 fn a_scaling_policy_stays_within_the_bounds() {
     let mut scene = Scene::of(&GroupSpec { size: 2, min: 1, max: 3, ..GroupSpec::default() });
     for (by, desired) in [(5, 3), (-1, 2), (-9, 1)] {
-        assert!(scene.fleet.scale("web", by));
+        assert!(scene.fleet.scale("web", by, scene.now));
         assert_eq!(scene.desired(), desired);
     }
     scene.fleet.suspend("web", "AlarmNotification");
-    assert!(!scene.fleet.scale("web", 1));
+    assert!(!scene.fleet.scale("web", 1, scene.now));
     assert_eq!(scene.desired(), 1);
 }
 

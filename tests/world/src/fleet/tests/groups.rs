@@ -132,6 +132,23 @@ fn desired_stays_within_the_bounds() {
 }
 
 #[test]
+fn set_desired_capacity_in_the_second_of_a_scale_out_does_what_aws_has_as_its_habit() {
+    use crate::fleet::SetBesidePolicy::{IsRefused, Overwrites, Yields};
+    let parameters = [("AutoScalingGroupName", "web"), ("DesiredCapacity", "3")];
+    for (habit, desired) in [(Overwrites, 3), (Yields, 4), (IsRefused, 4)] {
+        let mut scene = Scene::of(&GroupSpec { size: 2, max: 5, ..GroupSpec::default() });
+        scene.fleet.habits.set_desired_beside_policy = habit;
+        assert!(scene.fleet.scale("web", 2, scene.now));
+        let answer = scene.asg("SetDesiredCapacity", &parameters);
+        assert_eq!(answer.body.contains("ScalingActivityInProgress"), habit == IsRefused, "{answer:?}");
+        assert_eq!(scene.desired(), desired, "{habit:?}");
+        scene.wait(2);
+        assert_done(&scene.asg("SetDesiredCapacity", &parameters));
+        assert_eq!(scene.desired(), 3, "{habit:?}: two seconds later the number counts");
+    }
+}
+
+#[test]
 fn processes_are_suspended_and_resumed_by_name_or_all_of_them() {
     let mut scene = Scene::of(&GroupSpec::default());
     let rebalance = [("AutoScalingGroupName", "web"), ("ScalingProcesses.member.1", "AZRebalance")];
