@@ -220,6 +220,20 @@ fn auto_scaling_may_refuse_to_terminate_a_member_that_is_interrupted() {
     sampled(&scene, "TerminateInstanceInAutoScalingGroup", FEW, "is being interrupted");
 }
 
+/// With the end that bills have, the newcomer is billed as the old instance is. With another one, it is undone.
+#[test]
+fn the_operation_of_a_spot_instance_may_have_an_end() {
+    for (spot_operation_end, is_swapped) in [(":SV006", true), (":spot", false)] {
+        let scene = scene(AwsHabits { spot_operation_end, ..AwsHabits::default() });
+        let ended = play_or_tell(&scene, Plan::none());
+        let end = &ended.executions["by-hand"];
+        let is_refused = end.to_string().contains("NOT_CHEAPER");
+        assert_eq!((has_swapped(end), is_refused), (is_swapped, !is_swapped), "{}", ended.world.chronicle);
+        assert!(is_as_before(&ended), "{}", ended.world.chronicle);
+        sampled(&scene, "RunInstances", FEW / 2, "");
+    }
+}
+
 /// The swap finds its image by the name alone once it is available.
 #[test]
 fn a_pending_image_may_not_name_its_source() {

@@ -91,7 +91,8 @@ impl Fleet {
         xml.text("clientToken", &instance.client_token);
         let operation = self.catalog.usage_operations.get(&instance.image_id);
         xml.text("platformDetails", if operation.is_some() { "licensed" } else { "Linux/UNIX" });
-        xml.text("usageOperation", operation.map_or("RunInstances", String::as_str));
+        let end = if instance.is_spot() { self.habits.spot_operation_end } else { "" };
+        xml.text("usageOperation", format!("{}{end}", operation.map_or("RunInstances", String::as_str)));
         if let Some(request) = &instance.spot_request_id {
             xml.text("instanceLifecycle", "spot");
             xml.text("spotInstanceRequestId", request);

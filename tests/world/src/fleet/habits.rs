@@ -58,6 +58,8 @@ pub struct AwsHabits {
     pub refuses_to_terminate_interrupted: bool,
     /// What SetDesiredCapacity makes of a policy's scale-out in the second before it.
     pub set_desired_beside_policy: SetBesidePolicy,
+    /// The end of a Spot instance's `UsageOperation`, after that of its image.
+    pub spot_operation_end: &'static str,
     /// DescribeImages names the source instance of a pending image.
     pub pending_image_names_source: bool,
     /// DescribeImages names the snapshots of a pending image.
@@ -114,6 +116,7 @@ impl Default for AwsHabits {
             attach_announces_launch: true,
             refuses_to_terminate_interrupted: false,
             set_desired_beside_policy: SetBesidePolicy::default(),
+            spot_operation_end: "",
             pending_image_names_source: true,
             pending_image_names_snapshots: false,
             pending_image_deregisters: true,
