@@ -335,10 +335,11 @@ impl World {
     }
 
     /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once: but that of a LAB
-    /// instance is no pool of others.
+    /// instance is no pool of others. A notice that does not reach the stack as EC2 has sent it poisons nothing.
     fn is_told_of(&mut self, notice: SpotNotice, id: &str, deliveries: u8) {
-        let event = self.event_bridge.sends_notice(notice, id, deliveries, now());
-        if self.oracles.lab.is_some() {
+        let habits = &self.fleet.habits;
+        let event = self.event_bridge.sends_notice(notice, id, deliveries, habits, now());
+        if self.oracles.lab.is_some() || !self.event_bridge.hands_over(habits) {
             return;
         }
         match self.pool_of(id) {

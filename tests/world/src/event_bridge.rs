@@ -1,5 +1,7 @@
 //! EventBridge: the notices of EC2 and the launches of Auto Scaling, on their way to the functions that have asked for them.
 //!
+//! Events of another account come over the stack's bus: a rule of `account.yaml` forwards them.
+//!
 //! Each delivery is at least once, and in no order. EC2's notices and Auto Scaling's events are sent by best effort.
 //! <https://docs.aws.amazon.com/eventbridge/latest/ref/event-delivery-level.html>
 
@@ -9,9 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, LifecycleState};
+use crate::fleet::{AwsHabits, Fleet, LifecycleState};
 use crate::lambda::Function;
-use crate::scene::REGION;
+use crate::scene::{ACCOUNT, REGION};
 
 /// One delivery of an event to a function.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,10 @@ pub struct EventBridge {
     pub to_deliver: Vec<Delivery>,
     /// Deliveries whose function has not succeeded yet, nor failed for good.
     pub under_way: usize,
+    /// Events that the stack's bus has refused: they lie in the queue of the account that forwards them.
+    pub undelivered: Vec<Value>,
+    /// Events whose function has failed for good: they lie in the stack's dead-letter queue.
+    pub dead_letters: Vec<Value>,
     account_id: String,
     notices: usize,
     /// Members whose launch Auto Scaling has announced, by group and id; `None` if nobody has asked for launches.
@@ -77,6 +83,28 @@ impl EventBridge {
         !self.to_deliver.is_empty() || self.under_way > 0
     }
 
+    /// Returns true if the stack gets an event of this account, and as AWS has sent it.
+    #[must_use]
+    pub fn hands_over(&self, habits: &AwsHabits) -> bool {
+        self.account_id == ACCOUNT || habits.bus_admits_forwarded && habits.forwarded_keeps_origin
+    }
+
+    /// Returns an event as the stack's functions get it; `None` if the stack's bus refuses it.
+    fn forwards(&mut self, event: &Value, habits: &AwsHabits) -> Option<Value> {
+        let mut forwarded = event.clone();
+        if self.account_id == ACCOUNT {
+            return Some(forwarded);
+        }
+        if !habits.bus_admits_forwarded {
+            self.undelivered.push(forwarded);
+            return None;
+        }
+        if !habits.forwarded_keeps_origin {
+            (forwarded["account"], forwarded["region"]) = (json!(ACCOUNT), json!(REGION));
+        }
+        Some(forwarded)
+    }
+
     /// Announces the launches of these groups from now on to the group watcher.
     pub fn announces_launches_of(&mut self, fleet: &Fleet) {
         self.announced = Some(in_service(fleet).collect());
@@ -90,24 +118,33 @@ impl EventBridge {
             let member = fleet.group(group).and_then(|group| group.member(id));
             fleet.habits.attach_announces_launch || member.is_some_and(|member| !member.is_attached)
         };
-        for (group, id) in in_service(fleet) {
-            if announced.insert((group.clone(), id.clone())) && is_told(&group, &id) {
-                let event = instance_launched(&group, &self.account_id, &id, now);
-                self.to_deliver.push(Delivery { to: Function::GroupWatcher, event, after: Duration::ZERO });
-            }
+        let new: Vec<_> = in_service(fleet).filter(|member| announced.insert(member.clone())).collect();
+        for (group, id) in new.into_iter().filter(|(group, id)| is_told(group, id)) {
+            let event = instance_launched(&group, &self.account_id, &id, now);
+            let event = self.forwards(&event, &fleet.habits);
+            let deliver = |event| Delivery { to: Function::GroupWatcher, event, after: Duration::ZERO };
+            self.to_deliver.extend(event.map(deliver));
         }
     }
 
-    /// Sends a notice to the risk manager, if it runs, and so often to the responder. Returns the notice.
-    pub fn sends_notice(&mut self, notice: SpotNotice, id: &str, times: u8, now: Timestamp) -> Value {
+    /// Sends a notice to the risk manager, if it runs, and so often to the responder. Returns the notice as EC2 has sent it.
+    pub fn sends_notice(
+        &mut self,
+        notice: SpotNotice,
+        id: &str,
+        times: u8,
+        habits: &AwsHabits,
+        now: Timestamp,
+    ) -> Value {
         self.notices += 1;
-        let event = notice.event(self.notices, &self.account_id, id, now);
+        let sent = notice.event(self.notices, &self.account_id, id, now);
+        let Some(event) = self.forwards(&sent, habits) else { return sent };
         let deliver = |to, after| Delivery { to, event: event.clone(), after: Duration::from_secs(after) };
         let delays = self.to_risk_manager.iter().cycle().nth(self.notices - 1);
         let to_risk_manager = delays.into_iter().flatten();
         self.to_deliver.extend(to_risk_manager.map(|after| deliver(Function::RiskManager, *after)));
         self.to_deliver.extend((0..times).map(|_| deliver(Function::InterruptionResponder, 0)));
-        event
+        sent
     }
 }
 
@@ -158,7 +195,7 @@ fn instance_launched(group: &str, account_id: &str, id: &str, now: Timestamp) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{AwsHabits, GroupSpec};
+    use crate::fleet::GroupSpec;
     use crate::virtual_time::BEGIN;
 
     fn after(bridge: &EventBridge, function: Function) -> Vec<u64> {
@@ -171,7 +208,7 @@ mod tests {
         let mut bridge =
             EventBridge { to_risk_manager: vec![vec![0, 90], vec![5]], ..EventBridge::default() };
         for _ in 0..3 {
-            bridge.sends_notice(SpotNotice::Interruption, "i-1", 1, BEGIN);
+            bridge.sends_notice(SpotNotice::Interruption, "i-1", 1, &AwsHabits::default(), BEGIN);
         }
         assert_eq!(after(&bridge, Function::RiskManager), [0, 90, 5, 0, 90]);
         assert_eq!(after(&bridge, Function::InterruptionResponder), [0, 0, 0]);
@@ -180,10 +217,33 @@ mod tests {
     #[test]
     fn a_risk_manager_that_does_not_run_gets_nothing() {
         let mut bridge = EventBridge::of("210987654321");
-        let event = bridge.sends_notice(SpotNotice::RebalanceRecommendation, "i-1", 0, BEGIN);
+        let notice = SpotNotice::RebalanceRecommendation;
+        let event = bridge.sends_notice(notice, "i-1", 0, &AwsHabits::default(), BEGIN);
         assert_eq!(event["account"], "210987654321");
         assert_eq!(event["time"], "2026-01-05T09:00:00Z");
         assert!(!bridge.is_busy() && !bridge.tells_risk_manager());
+    }
+
+    #[test]
+    fn a_notice_of_another_account_reaches_the_stack_as_aws_has_the_habit() {
+        for (admits, keeps) in [(true, true), (true, false), (false, true)] {
+            let habits = AwsHabits {
+                bus_admits_forwarded: admits,
+                forwarded_keeps_origin: keeps,
+                ..AwsHabits::default()
+            };
+            for (account, is_own) in [(ACCOUNT, true), ("345678901234", false)] {
+                let mut bridge = EventBridge { to_risk_manager: vec![vec![0]], ..EventBridge::of(account) };
+                let sent = bridge.sends_notice(SpotNotice::Interruption, "i-1", 1, &habits, BEGIN);
+                assert_eq!(sent["account"], account);
+                let told = if is_own || keeps { account } else { ACCOUNT };
+                let delivered = if is_own || admits { vec![told; 2] } else { vec![] };
+                let accounts: Vec<_> = bridge.to_deliver.iter().map(|it| &it.event["account"]).collect();
+                assert_eq!(accounts, delivered, "{habits:?}");
+                assert_eq!(bridge.undelivered.is_empty(), is_own || admits);
+                assert_eq!(bridge.hands_over(&habits), is_own || admits && keeps);
+            }
+        }
     }
 
     #[test]

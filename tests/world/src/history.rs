@@ -215,6 +215,9 @@ impl History {
         if to == Function::RiskManager {
             world.notice_is_over(&event, is_handled);
         }
+        if !is_handled {
+            world.event_bridge.dead_letters.push(event);
+        }
     }
 
     /// Each act takes place once the group has been on Spot for a moment.

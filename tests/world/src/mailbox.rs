@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::fleet::AwsHabits;
 use crate::wire::{ApiAnswer, ApiCall, Service, escape};
 
 /// The most entries of one `PutEvents`, and the most bytes of all its entries.
@@ -74,13 +75,13 @@ impl Mailbox {
     }
 
     /// Carries a call of SNS or EventBridge out and answers it.
-    pub fn carry_out(&mut self, call: &ApiCall, now: Timestamp) -> ApiAnswer {
+    pub fn carry_out(&mut self, call: &ApiCall, habits: &AwsHabits, now: Timestamp) -> ApiAnswer {
         match (call.service, call.action.as_str()) {
             (Service::Sns, "Publish") => self.publish(call, now),
             (Service::Sns, "GetTopicAttributes") => self.topic_attributes(call),
             (Service::EventBridge, "PutEvents") => self.put_events(call, now),
-            (Service::EventBridge, "DescribeRule") => self.describe_rule(call),
-            (Service::EventBridge, "ListTargetsByRule") => self.list_targets(call),
+            (Service::EventBridge, "DescribeRule") => self.describe_rule(call, habits),
+            (Service::EventBridge, "ListTargetsByRule") => self.list_targets(call, habits),
             (Service::EventBridge, action) => {
                 ApiAnswer::json_error(501, "NotInTheWorld", &format!("the world has no events:{action}"))
             }
@@ -184,9 +185,15 @@ impl Mailbox {
         Ok(id)
     }
 
-    fn describe_rule(&self, call: &ApiCall) -> ApiAnswer {
+    /// Shows a rule of the caller's account. The words of the refusal are ours: docs/to-try-on-aws.md asks if there is one.
+    fn describe_rule(&self, call: &ApiCall, habits: &AwsHabits) -> ApiAnswer {
+        if call.account.is_some() && !habits.rules_show_to_roles {
+            let problem = "the role is not authorized to perform: events:DescribeRule";
+            return ApiAnswer::json_error(400, "AccessDeniedException", problem);
+        }
+        let account_id = call.account.as_ref().unwrap_or(&self.account_id);
         let found = self.rule(call, "Name").map(|(name, rule)| {
-            let arn = format!("arn:aws:events:{}:{}:rule/{name}", call.region, self.account_id);
+            let arn = format!("arn:aws:events:{}:{account_id}:rule/{name}", call.region);
             let mut told =
                 json!({"Name": name, "Arn": arn, "State": rule.state, "EventBusName": DEFAULT_BUS});
             if let Some(pattern) = &rule.pattern {
@@ -197,9 +204,12 @@ impl Mailbox {
         found.unwrap_or_else(|refusal| refusal)
     }
 
-    fn list_targets(&self, call: &ApiCall) -> ApiAnswer {
-        let found =
-            self.rule(call, "Rule").map(|(_, rule)| ApiAnswer::json(&json!({"Targets": rule.targets})));
+    fn list_targets(&self, call: &ApiCall, habits: &AwsHabits) -> ApiAnswer {
+        let shown =
+            |target: &Value| if habits.targets_name_bus_by_arn { target.clone() } else { named(target) };
+        let found = self.rule(call, "Rule").map(|(_, rule)| {
+            ApiAnswer::json(&json!({"Targets": rule.targets.iter().map(shown).collect::<Vec<_>>()}))
+        });
         found.unwrap_or_else(|refusal| refusal)
     }
 
@@ -215,6 +225,15 @@ impl Mailbox {
 
 /// The code and the message of a refused entry.
 type EntryFault = (&'static str, String);
+
+/// Returns a target with a bus's name in the place of its ARN.
+fn named(target: &Value) -> Value {
+    let mut named = target.clone();
+    if let Some((_, bus)) = target["Arn"].as_str().and_then(|arn| arn.split_once(":event-bus/")) {
+        named["Arn"] = json!(bus);
+    }
+    named
+}
 
 fn invalid_parameter(problem: &str) -> ApiAnswer {
     ApiAnswer::query_error(400, "InvalidParameter", &format!("Invalid parameter: {problem}"))

@@ -26,6 +26,8 @@ use crate::world::World;
 pub const ACCOUNT: &str = "123456789012";
 /// The account of a stand-alone instance, which the registry calls LAB.
 pub const LAB_ACCOUNT: &str = "210987654321";
+/// The account of a group that is not in the stack's own, which the registry calls PROD.
+pub const PROD_ACCOUNT: &str = "345678901234";
 /// The stack's region.
 pub const REGION: &str = "us-east-1";
 
@@ -33,6 +35,8 @@ pub const REGION: &str = "us-east-1";
 pub const ACCOUNTS: &str = "spot-optimizer-accounts";
 /// The role that opens the account of a stand-alone instance.
 pub const LAB_ROLE: &str = "arn:aws:iam::210987654321:role/spot-optimizer";
+/// The role that opens the account of such a group.
+pub const PROD_ROLE: &str = "arn:aws:iam::345678901234:role/spot-optimizer";
 /// The table of settings.
 pub const SETTINGS: &str = "spot-optimizer-settings";
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
@@ -46,6 +50,8 @@ pub struct Scene {
     pub group: GroupSpec,
     /// Groups beside it. No act is about them.
     pub other_groups: Vec<GroupSpec>,
+    /// The groups lie in another PROD account, whose rule forwards notices to the stack's bus.
+    pub is_elsewhere: bool,
     /// The cluster whose nodes the members are. What is started is then the swap of the first one.
     pub nodes: Option<ClusterSpec>,
     /// The stand-alone instance of a LAB account, in the place of the group. What is started is then its swap.
@@ -86,6 +92,13 @@ pub struct Scene {
 /// A change of the world by somebody besides the code under test.
 pub type Happening = fn(&mut World);
 
+/// An account that is not the stack's own, as the registry has it.
+struct OtherAccount {
+    id: &'static str,
+    kind: &'static str,
+    role: &'static str,
+}
+
 impl Scene {
     /// Returns the scene of a stand-alone instance with an Elastic IP, in a target group.
     #[must_use]
@@ -112,14 +125,12 @@ impl Scene {
             let _ = tables.put(SETTINGS, &self.settings_row());
         }
         let cluster = self.nodes.as_ref().map(|spec| Cluster::of(spec, &fleet, BEGIN));
-        let mut world = World::new(
-            fleet,
-            tables,
-            mailbox(if self.lab.is_some() { NOTICES_BUS } else { RISK_MANAGER }),
-            plan,
-        );
+        let target = if self.registered().is_some() { NOTICES_BUS } else { RISK_MANAGER };
+        let mut world = World::new(fleet, tables, mailbox(target), plan);
+        self.registers(&mut world);
         if self.lab.is_some() {
-            self.registers_the_lab(&mut world);
+            let ledger = LabLedger::of(&world.fleet, &self.first_instance(), self.terminates_old());
+            world.oracles.lab = Some(ledger);
         }
         for (table, row) in &self.rows {
             if let Err(error) = world.tables.put(table, row) {
@@ -137,21 +148,31 @@ impl Scene {
     }
 
     fn fleet(&self) -> Fleet {
-        match &self.lab {
-            Some(instance) => Fleet::with_instance(LAB_ACCOUNT, instance, self.habits.clone(), BEGIN),
-            None => Fleet::with_group(&self.group, self.habits.clone(), BEGIN),
+        let account = self.registered().map_or(ACCOUNT, |other| other.id);
+        if let Some(instance) = &self.lab {
+            return Fleet::with_instance(account, instance, self.habits.clone(), BEGIN);
+        }
+        let mut fleet = Fleet::new(account, REGION, self.habits.clone());
+        fleet.add_group(&self.group, BEGIN);
+        fleet
+    }
+
+    /// Returns the account of the group or the instance, if that is not the stack's own.
+    fn registered(&self) -> Option<OtherAccount> {
+        match (&self.lab, self.is_elsewhere) {
+            (Some(_), _) => Some(OtherAccount { id: LAB_ACCOUNT, kind: "LAB", role: LAB_ROLE }),
+            (None, true) => Some(OtherAccount { id: PROD_ACCOUNT, kind: "PROD", role: PROD_ROLE }),
+            (None, false) => None,
         }
     }
 
-    /// Enters the LAB account into the registry, with the role that opens it, and begins the ledger of its instance.
-    fn registers_the_lab(&self, world: &mut World) {
-        let row = json!({
-            "account_id": {"S": LAB_ACCOUNT}, "environment_type": {"S": "LAB"}, "role_arn": {"S": LAB_ROLE},
-        });
+    /// Enters another account into the registry, with the role that opens it.
+    fn registers(&self, world: &mut World) {
+        let Some(OtherAccount { id, kind, role }) = self.registered() else { return };
+        let row = json!({"account_id": {"S": id}, "environment_type": {"S": kind}, "role_arn": {"S": role}});
         // The table takes every row of this shape.
         let _ = world.tables.put(ACCOUNTS, &row);
-        world.sessions.roles.insert(LAB_ROLE.to_owned(), RoleTrust::default());
-        world.oracles.lab = Some(LabLedger::of(&world.fleet, &self.first_instance(), self.terminates_old()));
+        world.sessions.roles.insert(role.to_owned(), RoleTrust::default());
     }
 
     fn terminates_old(&self) -> bool {
@@ -181,11 +202,12 @@ impl Scene {
             (Some(cluster), _) => {
                 (NODE_SWAP, json!({"instance_id": self.first_member(), "cluster_name": cluster.name}))
             }
-            (None, Some(_)) => {
-                (LAB_SWAP, json!({"instance_id": self.first_instance(), "account_id": LAB_ACCOUNT}))
-            }
+            (None, Some(_)) => (LAB_SWAP, json!({"instance_id": self.first_instance()})),
             (None, None) => (CLUSTER_SWAP, json!({"asg_name": self.group.name})),
         };
+        if let Some(other) = self.registered() {
+            input["account_id"] = json!(other.id);
+        }
         for (field, value) in &self.input {
             input[field] = value.clone();
         }
@@ -242,7 +264,7 @@ impl Scene {
             ("GROUPS_TABLE", GROUPS),
             ("ALERTS_TOPIC_ARN", TOPIC),
             ("NOTICES_BUS_ARN", NOTICES_BUS),
-            ("FORWARDING_ACCOUNT_IDS", if self.lab.is_some() { LAB_ACCOUNT } else { "" }),
+            ("FORWARDING_ACCOUNT_IDS", self.registered().map_or("", |other| other.id)),
             ("RISK_MANAGER_ARN", RISK_MANAGER),
             ("ALLOW_DRILLS", "true"),
             ("CONTINUOUS", "true"),

@@ -13,13 +13,14 @@ use crate::scene::{Happening, Scene};
 use crate::world::World;
 
 /// The names of the scenes.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "group",
     "full-group",
     "full-group-of-two",
     "group-at-its-max",
     "group-with-room",
     "group-with-hook",
+    "group-elsewhere",
     "group-of-two-types",
     "launch-ahead",
     "node",
@@ -46,6 +47,7 @@ pub fn named(name: &str) -> Option<Scene> {
         "group-with-hook" => {
             of(GroupSpec { hooks: vec![LifecycleHook::at_termination(20)], ..GroupSpec::default() })
         }
+        "group-elsewhere" => Scene { is_elsewhere: true, ..Scene::default() },
         "group-of-two-types" => of_two_types(),
         "launch-ahead" => of(GroupSpec { size: 4, max: 5, ..GroupSpec::default() }),
         "node" => of_nodes(2, ClusterSpec::default()),

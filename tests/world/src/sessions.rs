@@ -137,6 +137,7 @@ mod tests {
             base.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let call = ApiCall {
             service: Service::Sts,
+            account: None,
             region: "us-east-1".to_owned(),
             action: "AssumeRole".to_owned(),
             body: CallBody::Query(parameters.collect()),

@@ -199,11 +199,10 @@ impl HttpClient for Network {
 impl HttpConnector for Network {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let call = read(&request);
-        let account = account(&request);
         let network = self.clone();
         HttpConnectorFuture::new(async move {
             let call = call.map_err(|problem| ConnectorError::user(problem.into()))?;
-            network.world().oracles.is_in_account(&call, account.as_deref());
+            network.world().oracles.is_in_account(&call);
             let ApiAnswer { status, body } = network.exchange(call).await?;
             let status = StatusCode::try_from(status).map_err(|error| ConnectorError::user(error.into()))?;
             Ok(HttpResponse::new(status, SdkBody::from(body)))
@@ -227,7 +226,8 @@ fn read(request: &HttpRequest) -> Result<ApiCall, String> {
         }
         None => ApiCall::signed(authorization, headers.get("x-amz-target"), body),
     };
-    call.map_err(|problem| problem.to_string())
+    let account = account(request);
+    call.map(|call| ApiCall { account, ..call }).map_err(|problem| problem.to_string())
 }
 
 /// Returns target and parameters of a REST call. Of the services of the world, EKS alone has such calls.

@@ -100,6 +100,8 @@ pub enum MalformedCall {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiCall {
     pub service: Service,
+    /// The account whose role the call is signed with; `None` for the stack's own functions.
+    pub account: Option<String>,
     pub region: String,
     pub action: String,
     pub body: CallBody,
@@ -156,7 +158,7 @@ impl ApiCall {
         } else {
             query_call(service, body)?
         };
-        Ok(Self { service, region: region.to_owned(), action, body })
+        Ok(Self { service, account: None, region: region.to_owned(), action, body })
     }
 
     /// Returns a parameter of a Query call.

@@ -14,6 +14,7 @@ use crate::fleet::{AutoScalingGroup, Fleet, GroupActivity};
 use crate::lambda::Invocation;
 use crate::mailbox::Mailbox;
 use crate::oracles::{Oracles, SWAPS, Seen};
+use crate::scene::{ACCOUNT, REGION};
 use crate::sessions::Sessions;
 use crate::tables::Tables;
 use crate::virtual_time::now;
@@ -119,10 +120,11 @@ impl World {
         let answer = match call.service {
             Service::DynamoDb => self.tables.carry_out(call, now()),
             Service::StepFunctions => self.executions.carry_out(call, now()),
+            _ if self.is_elsewhere(call) => self.nothing_there(call).carry_out(call, now()),
             Service::Ec2 | Service::AutoScaling | Service::ElasticLoadBalancing | Service::Pricing => {
                 self.fleet.carry_out(call, now())
             }
-            Service::Sns | Service::EventBridge => self.mailbox.carry_out(call, now()),
+            Service::Sns | Service::EventBridge => self.mailbox.carry_out(call, &self.fleet.habits, now()),
             Service::Sts => self.sessions.carry_out(call, now()),
             Service::Eks => match &self.cluster {
                 Some(cluster) => cluster.describe(call),
@@ -166,6 +168,7 @@ impl World {
         let earlier = self.past.iter().rev().find(|(then, ..)| *then <= at).or(self.past.front());
         let answer = earlier.and_then(|(_, fleet, tables)| match call.service {
             Service::DynamoDb => self.tables.read_from(tables, call),
+            _ if self.is_elsewhere(call) => None,
             _ => fleet.read(call, now()),
         });
         match answer {
@@ -176,6 +179,19 @@ impl World {
             }
             None => self.carries_out(number, call),
         }
+    }
+
+    /// Returns true if a call is made in an account that the fleet is not of.
+    fn is_elsewhere(&self, call: &ApiCall) -> bool {
+        let services = [Service::Ec2, Service::AutoScaling, Service::ElasticLoadBalancing];
+        let account = call.account.as_deref().unwrap_or(ACCOUNT);
+        services.contains(&call.service) && account != self.fleet.account_id()
+    }
+
+    /// Returns the account of such a call, which has neither instances nor groups.
+    fn nothing_there(&self, call: &ApiCall) -> Fleet {
+        let account = call.account.as_deref().unwrap_or(ACCOUNT);
+        Fleet::new(account, REGION, self.fleet.habits.clone())
     }
 
     /// What AWS does by itself has happened up to now.

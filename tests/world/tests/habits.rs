@@ -2,6 +2,7 @@
 //! that settles each on a real account.
 
 mod beside_policy;
+mod forwarding;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

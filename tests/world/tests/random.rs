@@ -104,7 +104,8 @@ fn plans(acts: impl Strategy<Value = Act>) -> impl Strategy<Value = Plan> {
 }
 
 /// AWS may answer its open questions one way or the other. That a second termination counts is not among them: with a call
-/// that comes twice it is known to break (`habits.rs`).
+/// that comes twice it is known to break (`habits.rs`). Nor are those that these scenes meet seldom or never: forwarding, a
+/// policy beside SetDesiredCapacity, the operation of a Spot instance.
 fn habits() -> impl Strategy<Value = AwsHabits> {
     let of_groups = any::<[bool; 7]>();
     let of_images = any::<[bool; 3]>();

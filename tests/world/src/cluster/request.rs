@@ -19,7 +19,7 @@ impl ApiCall {
             parameters.insert("body".to_owned(), serde_json::from_slice(body).unwrap_or_default());
         }
         let body = CallBody::Json(Value::Object(parameters));
-        Self { service: Service::Kubernetes, region: region.to_owned(), action, body }
+        Self { service: Service::Kubernetes, account: None, region: region.to_owned(), action, body }
     }
 }
 

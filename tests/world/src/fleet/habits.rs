@@ -60,6 +60,14 @@ pub struct AwsHabits {
     pub set_desired_beside_policy: SetBesidePolicy,
     /// The end of a Spot instance's `UsageOperation`, after that of its image.
     pub spot_operation_end: &'static str,
+    /// The stack's bus admits an event that a rule elsewhere forwards, by its source and its type.
+    pub bus_admits_forwarded: bool,
+    /// A forwarded event keeps its account and region. Else AWS stamps it with those of the bus.
+    pub forwarded_keeps_origin: bool,
+    /// ListTargetsByRule names a bus by its ARN; else by its name alone.
+    pub targets_name_bus_by_arn: bool,
+    /// DescribeRule shows a rule to a role of its account; else it refuses.
+    pub rules_show_to_roles: bool,
     /// DescribeImages names the source instance of a pending image.
     pub pending_image_names_source: bool,
     /// DescribeImages names the snapshots of a pending image.
@@ -117,6 +125,10 @@ impl Default for AwsHabits {
             refuses_to_terminate_interrupted: false,
             set_desired_beside_policy: SetBesidePolicy::default(),
             spot_operation_end: "",
+            bus_admits_forwarded: true,
+            forwarded_keeps_origin: true,
+            targets_name_bus_by_arn: true,
+            rules_show_to_roles: true,
             pending_image_names_source: true,
             pending_image_names_snapshots: false,
             pending_image_deregisters: true,

@@ -120,7 +120,7 @@ impl Scene {
 fn call(service: Service, action: &str, parameters: &[(&str, &str)]) -> ApiCall {
     let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let body = CallBody::Query(parameters.collect());
-    ApiCall { service, region: "us-east-1".to_owned(), action: action.to_owned(), body }
+    ApiCall { service, account: None, region: "us-east-1".to_owned(), action: action.to_owned(), body }
 }
 
 /// Returns the texts of all elements of this name.

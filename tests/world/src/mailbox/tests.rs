@@ -18,13 +18,26 @@ fn sns(mailbox: &mut Mailbox, action: &str, parameters: &[(&str, &str)]) -> ApiA
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let body = CallBody::Query(parameters);
     let (region, action) = ("us-east-1".to_owned(), action.to_owned());
-    mailbox.carry_out(&ApiCall { service: Service::Sns, region, action, body }, at(7))
+    let call = ApiCall { service: Service::Sns, account: None, region, action, body };
+    mailbox.carry_out(&call, &AwsHabits::default(), at(7))
 }
 
 fn events(mailbox: &mut Mailbox, action: &str, body: Value) -> (u16, Value) {
+    events_of(mailbox, None, &AwsHabits::default(), action, body)
+}
+
+/// The call of a role of this account, or of a function of the stack.
+fn events_of(
+    mailbox: &mut Mailbox,
+    account: Option<&str>,
+    habits: &AwsHabits,
+    action: &str,
+    body: Value,
+) -> (u16, Value) {
     let (region, action) = ("us-east-1".to_owned(), action.to_owned());
-    let call = ApiCall { service: Service::EventBridge, region, action, body: CallBody::Json(body) };
-    let answer = mailbox.carry_out(&call, at(7));
+    let (service, account) = (Service::EventBridge, account.map(str::to_owned));
+    let call = ApiCall { service, account, region, action, body: CallBody::Json(body) };
+    let answer = mailbox.carry_out(&call, habits, at(7));
     (answer.status, serde_json::from_str(&answer.body).unwrap())
 }
 
@@ -181,6 +194,30 @@ fn a_rule_is_found_by_region_and_name() {
         let (status, told) = events(&mut mailbox, action, json!({parameter: "other"}));
         assert_eq!((status, &told["__type"]), (400, &json!("ResourceNotFoundException")));
     }
+}
+
+#[test]
+fn a_rule_shows_to_a_role_and_its_bus_by_arn_if_aws_has_these_habits() {
+    let mut mailbox = mailbox();
+    let bus = "arn:aws:events:us-east-1:123456789012:event-bus/notices";
+    let targets = vec![json!({"Id": "1", "Arn": bus}), json!({"Id": "2", "Arn": TOPIC})];
+    let rule = EventRule { state: "ENABLED".to_owned(), pattern: None, targets };
+    mailbox.rules.insert(("us-east-1".to_owned(), "notices".to_owned()), rule);
+    let role = Some("210987654321");
+    for (shows, arn) in [(true, bus), (false, "notices")] {
+        let habits =
+            AwsHabits { targets_name_bus_by_arn: shows, rules_show_to_roles: shows, ..AwsHabits::default() };
+        let mut ask = |account, action, body| events_of(&mut mailbox, account, &habits, action, body);
+        let (_, told) = ask(role, "ListTargetsByRule", json!({"Rule": "notices"}));
+        assert_eq!((&told["Targets"][0]["Arn"], &told["Targets"][1]["Arn"]), (&json!(arn), &json!(TOPIC)));
+        let (status, told) = ask(role, "DescribeRule", json!({"Name": "notices"}));
+        assert_eq!((status == 200, told["__type"] == "AccessDeniedException"), (shows, !shows), "{told}");
+        let (status, told) = ask(None, "DescribeRule", json!({"Name": "notices"}));
+        assert_eq!((status, &told["State"]), (200, &json!("ENABLED")), "the stack's own function sees it");
+    }
+    let (_, told) =
+        events_of(&mut mailbox, role, &AwsHabits::default(), "DescribeRule", json!({"Name": "notices"}));
+    assert_eq!(told["Arn"], json!("arn:aws:events:us-east-1:210987654321:rule/notices"));
 }
 
 #[test]

@@ -105,7 +105,7 @@ mod tests {
     /// Returns the promise that a call breaks as it is sent.
     fn sends(world: &mut World, by: &str, service: Service, action: &str, body: Value) -> Option<String> {
         let (region, action) = ("us-east-1".to_owned(), action.to_owned());
-        let call = ApiCall { service, region, action, body: CallBody::Json(body) };
+        let call = ApiCall { service, account: None, region, action, body: CallBody::Json(body) };
         world.oracles.before_change(&call, by);
         world.oracles.broken.take()
     }

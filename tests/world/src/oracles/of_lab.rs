@@ -35,9 +35,10 @@ impl Oracles {
     }
 
     /// A call to the instance's account is signed with a session of its role.
-    pub fn is_in_account(&mut self, call: &ApiCall, account: Option<&str>) {
+    pub fn is_in_account(&mut self, call: &ApiCall) {
         let is_there = matches!(call.service, Service::Ec2 | Service::ElasticLoadBalancing);
         if self.lab.is_some() && is_there {
+            let account = call.account.as_deref();
             self.holds(account == Some(LAB_ACCOUNT), || format!("{} in account {account:?}", call.action));
         }
     }

@@ -25,6 +25,7 @@ fn tables() -> Tables {
 fn call(action: &str, body: Value) -> ApiCall {
     ApiCall {
         service: Service::DynamoDb,
+        account: None,
         region: "us-east-1".to_owned(),
         action: action.to_owned(),
         body: CallBody::Json(body),
