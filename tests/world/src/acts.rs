@@ -25,9 +25,6 @@ pub use twin::TwinAct;
 /// The time from the notice of an interruption to the end of the instance.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
 const NOTICE: SignedDuration = SignedDuration::from_secs(120);
-/// The time for which a pool is poisoned.
-const POISON_LASTS: SignedDuration = SignedDuration::from_hours(15 * 24);
-const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
 /// The processes that an owner suspends.
 const PROCESSES: [&str; 3] = ["AZRebalance", "Launch", "Terminate"];
 
@@ -133,7 +130,7 @@ impl World {
             (Act::OwnerOfInstance(act), _) => self.owner_of_instance_acts(act),
             (Act::OwnerOfTwin(act), Some(id)) => self.owner_of_twin_acts(act, id),
             (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),
-            (Act::NewcomersPoolIsPoisoned, Some(id)) => self.poisons(id),
+            (Act::NewcomersPoolIsPoisoned, Some(id)) => self.poisons(id, self.oracles.settings.poison_for()),
             (Act::NewcomerIsInterrupted(times) | Act::MemberIsInterrupted(_, times), Some(id)) => {
                 self.interrupts(id, times);
             }
@@ -229,8 +226,9 @@ impl World {
     }
 
     fn owner_opts_out(&mut self, name: &str) {
+        let tag = self.oracles.settings.opt_out_tag.clone();
         if let Some(group) = self.fleet.group_mut(name) {
-            group.tags.insert(OPT_OUT_TAG.to_owned(), ("true".to_owned(), false));
+            group.tags.insert(tag, ("true".to_owned(), false));
         }
     }
 
@@ -299,13 +297,13 @@ impl World {
         }
     }
 
-    /// Poisons the pool of an instance, as the risk manager writes it.
-    fn poisons(&mut self, id: &str) {
+    /// Poisons the pool of an instance for so long, as the risk manager writes it.
+    fn poisons(&mut self, id: &str, lasts: SignedDuration) {
         let Some(pool) = self.pool_of(id) else { return };
         let seconds = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
         let row = json!({
             "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "poisoned_at": seconds(now()),
-            "poison_expires_at": seconds(now() + POISON_LASTS), "cause": {"S": "interruption"},
+            "poison_expires_at": seconds(now() + lasts), "cause": {"S": "interruption"},
             "interruptions": {"N": "1"},
         });
         match self.tables.put(POOL_RISK, &row) {
@@ -334,19 +332,21 @@ impl World {
         }
     }
 
-    /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once: but that of a LAB
-    /// instance is no pool of others. A notice that does not reach the stack as EC2 has sent it poisons nothing.
+    /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once, where the settings say
+    /// so: but that of a LAB instance is no pool of others. A notice that does not reach the stack as EC2 has sent it
+    /// poisons nothing.
     fn is_told_of(&mut self, notice: SpotNotice, id: &str, deliveries: u8) {
         let habits = &self.fleet.habits;
         let event = self.event_bridge.sends_notice(notice, id, deliveries, habits, now());
         if self.oracles.lab.is_some() || !self.event_bridge.hands_over(habits) {
             return;
         }
-        match self.pool_of(id) {
-            Some(pool) if self.event_bridge.tells_risk_manager() => {
-                self.oracles.notices.is_given(&event, pool);
+        match (self.pool_of(id), self.oracles.poison_of(&event)) {
+            (Some(pool), _) if self.event_bridge.tells_risk_manager() => {
+                self.oracles.notice_is_given(&event, pool);
             }
-            _ => self.poisons(id),
+            (_, Some(lasts)) => self.poisons(id, lasts),
+            (_, None) => {}
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod replay;
 pub mod scene;
 pub mod scenes;
 pub mod sessions;
+pub mod settings;
 pub mod tables;
 pub mod transport;
 pub mod virtual_time;

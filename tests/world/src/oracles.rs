@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use spot_domain::settings::Settings;
 
 use crate::excuses::Excuses;
 use crate::fleet::{AutoScalingGroup, Fleet};
@@ -76,6 +77,8 @@ pub struct Oracles {
     pub broken: Option<String>,
     /// How many fewer may serve because of others.
     pub excuses: Excuses,
+    /// The settings in force.
+    pub settings: Settings,
     /// What the owners have asked for before, by group and the time of the change.
     earlier: Vec<(String, Timestamp, Wish)>,
     /// What MaxSize was before a change of the owner that a call of ours may have overwritten, by group: the call says
@@ -127,6 +130,7 @@ impl Oracles {
             max: group.max,
             suspended: group.suspended.clone(),
         };
+        let settings = Settings::default();
         Self {
             wishes: fleet.groups().iter().map(|(name, group)| (name.clone(), wish(group))).collect(),
             broken: None,
@@ -136,7 +140,8 @@ impl Oracles {
             owners: BTreeSet::new(),
             journals: BTreeMap::new(),
             poisoned: BTreeMap::new(),
-            marks: Marks::of(fleet),
+            marks: Marks::of(fleet, &settings),
+            settings,
             tags: StandingTags::of(fleet),
             notices: Notices::default(),
             lab: None,
@@ -189,7 +194,7 @@ impl Oracles {
     /// Asks what holds at any moment.
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
-        self.marks.look(seen.fleet);
+        self.marks.look(seen.fleet, &self.settings);
         self.tags.look(seen.fleet);
         self.spot_prices.look(seen.fleet);
         self.look_at_lab(seen);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use spot_domain::old_instance::OldInstance;
+use spot_domain::settings::Settings;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -17,6 +19,7 @@ use crate::machine::DataLimit;
 use crate::mailbox::{EventRule, Mailbox};
 use crate::oracles::{GROUPS, LabLedger, POOL_RISK, SIGHTINGS, SWAPS};
 use crate::sessions::RoleTrust;
+use crate::settings::{self, GLOBAL};
 use crate::tables::{TableSpec, Tables};
 use crate::transport::Network;
 use crate::virtual_time::BEGIN;
@@ -77,6 +80,8 @@ pub struct Scene {
     pub to_risk_manager: Vec<Vec<u64>>,
     /// The group watcher runs; this is the second of its first sweep.
     pub watched_from: Option<u64>,
+    /// The settings may keep an enrolled group from Spot: the history does not wait for it.
+    pub may_stay: bool,
     /// What wakes the reconciler besides.
     pub wakes: Wakes,
     /// Seconds in the place of the state machines' `TimeoutSeconds`.
@@ -122,24 +127,22 @@ impl Scene {
         };
         if !self.settings.is_empty() {
             // The table takes every row of this shape.
-            let _ = tables.put(SETTINGS, &self.settings_row());
+            let _ = tables.put(SETTINGS, &settings::row_of(GLOBAL, &self.settings));
         }
         let cluster = self.nodes.as_ref().map(|spec| Cluster::of(spec, &fleet, BEGIN));
         let target = if self.registered().is_some() { NOTICES_BUS } else { RISK_MANAGER };
         let mut world = World::new(fleet, tables, mailbox(target), plan);
         self.registers(&mut world);
-        if self.lab.is_some() {
-            let ledger = LabLedger::of(&world.fleet, &self.first_instance(), self.terminates_old());
-            world.oracles.lab = Some(ledger);
-        }
         for (table, row) in &self.rows {
             if let Err(error) = world.tables.put(table, row) {
                 world.oracles.is_not_played(&format!("{table} takes no row {row}: {error:?}"));
             }
         }
+        self.sets_the_oracles(&mut world);
         world.cluster = cluster;
         world.event_bridge.to_risk_manager.clone_from(&self.to_risk_manager);
         world.is_watched = self.watched_from.is_some();
+        world.awaits_spot = world.is_watched && !self.may_stay;
         if world.is_watched {
             world.event_bridge.announces_launches_of(&world.fleet);
         }
@@ -148,11 +151,10 @@ impl Scene {
     }
 
     fn fleet(&self) -> Fleet {
-        let account = self.registered().map_or(ACCOUNT, |other| other.id);
         if let Some(instance) = &self.lab {
-            return Fleet::with_instance(account, instance, self.habits.clone(), BEGIN);
+            return Fleet::with_instance(self.account(), instance, self.habits.clone(), BEGIN);
         }
-        let mut fleet = Fleet::new(account, REGION, self.habits.clone());
+        let mut fleet = Fleet::new(self.account(), REGION, self.habits.clone());
         fleet.add_group(&self.group, BEGIN);
         fleet
     }
@@ -175,21 +177,25 @@ impl Scene {
         world.sessions.roles.insert(role.to_owned(), RoleTrust::default());
     }
 
-    fn terminates_old(&self) -> bool {
-        let is_captured = self.input.get("capture_image") == Some(&json!(true));
-        is_captured && self.settings.get("lab_old_instance") == Some(&json!("terminate"))
+    /// Tells the oracles the settings in force, and begins the ledger of a stand-alone instance.
+    fn sets_the_oracles(&self, world: &mut World) {
+        let settings = settings::in_force(&world.tables, self.account());
+        if self.lab.is_some() {
+            let terminates_old = self.terminates_old(&settings);
+            world.oracles.lab = Some(LabLedger::of(&world.fleet, &self.first_instance(), terminates_old));
+        }
+        world.oracles.follow(settings, &world.fleet);
     }
 
-    fn settings_row(&self) -> Value {
-        let mut row = json!({"scope": {"S": "global"}});
-        for (field, value) in &self.settings {
-            row[field] = match value {
-                Value::Number(number) => json!({"N": number.to_string()}),
-                Value::Bool(flag) => json!({"BOOL": flag}),
-                text => json!({"S": text}),
-            };
-        }
-        row
+    fn terminates_old(&self, settings: &Settings) -> bool {
+        let is_captured = self.input.get("capture_image") == Some(&json!(true));
+        is_captured && settings.lab_old_instance == OldInstance::Terminate
+    }
+
+    /// Returns the account of the group, or of the stand-alone instance.
+    #[must_use]
+    pub fn account(&self) -> &'static str {
+        self.registered().map_or(ACCOUNT, |other| other.id)
     }
 
     /// Returns the executions that a user starts: state machine, name and input.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use spot_domain::enrolment::Enrolment;
+use spot_domain::settings::Settings;
 
 use crate::chronicle::{Chronicle, SentCall};
 use crate::cluster::{Cluster, no_cluster, not_played};
@@ -50,8 +52,10 @@ pub struct World {
     pub flights: usize,
     /// Events of AWS on their way to the functions.
     pub event_bridge: EventBridge,
-    /// The group watcher runs: nothing is at rest before every enrolled group is on Spot.
+    /// The group watcher runs.
     pub is_watched: bool,
+    /// Nothing is at rest before every enrolled group is on Spot.
+    pub awaits_spot: bool,
     /// Acts of others that wait for a group on Spot.
     pub acts_to_come: usize,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
@@ -74,6 +78,7 @@ impl World {
             chronicle: Chronicle::default(),
             flights: 0,
             is_watched: false,
+            awaits_spot: false,
             acts_to_come: 0,
             past: VecDeque::new(),
         }
@@ -263,12 +268,13 @@ impl World {
         let is_leased = self.tables.items(SWAPS).any(|row| row.contains_key("lease_owner"));
         let is_under_way = self.flights > 0 || self.event_bridge.is_busy() || self.acts_to_come > 0;
         let is_unswapped =
-            self.is_watched && self.fleet.groups().keys().any(|name| self.is_to_be_swapped(name));
+            self.awaits_spot && self.fleet.groups().keys().any(|name| self.is_to_be_swapped(name));
         !self.executions.have_ended() || is_under_way || is_leased || is_unswapped
     }
 
     /// Returns true if an enrolled group has a member that is not Spot.
     fn is_to_be_swapped(&self, name: &str) -> bool {
+        let is_enrolled = |group: &AutoScalingGroup| is_enrolled(group, &self.oracles.settings);
         self.fleet.group(name).is_some_and(is_enrolled) && !self.is_on_spot(name)
     }
 
@@ -289,10 +295,11 @@ impl World {
     }
 }
 
-/// Returns true if the owner of a group has tagged it for the loop.
+/// Returns true if a group is in the loop by its owner's tag, or without one by the setting `enrolment`.
 #[must_use]
-pub fn is_enrolled(group: &AutoScalingGroup) -> bool {
-    group.tags.get("spot-optimizer:enabled").is_some_and(|(value, _)| value == "true")
+pub fn is_enrolled(group: &AutoScalingGroup, settings: &Settings) -> bool {
+    let tag = group.tags.get("spot-optimizer:enabled");
+    tag.map_or(settings.enrolment == Enrolment::OptOut, |(value, _)| value == "true")
 }
 
 /// Returns true if the call changes nothing.

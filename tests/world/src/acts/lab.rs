@@ -9,8 +9,6 @@ use crate::scene::LAB_ACCOUNT;
 use crate::virtual_time::now;
 use crate::world::World;
 
-use super::OPT_OUT_TAG;
-
 /// An act of the owner. One that AWS would refuse, or that changes nothing, does not take place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabAct {
@@ -115,7 +113,7 @@ impl World {
                 match act {
                     LabAct::ProtectsOldFromTermination => fleet.protect_from_termination(&old, true),
                     LabAct::ProtectsOldFromStop => fleet.protect_from_stop(&old, true),
-                    _ => fleet.tag_instance(&old, OPT_OUT_TAG, Some("true")),
+                    _ => fleet.tag_instance(&old, &oracles.settings.opt_out_tag, Some("true")),
                 }
                 deeds.keeps_old = Some(now);
             }

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use spot_domain::forwarding::BlindGate;
+use spot_domain::settings::Settings;
 
 use super::deaths::newcomer_of;
 use super::{Oracles, POOL_RISK, Seen};
@@ -20,7 +22,6 @@ pub(super) const SEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 const POISON_SEEN_AFTER: SignedDuration = SignedDuration::from_secs(40);
 /// The longest time from the last look at the newcomer's targets to the departure of the old instance, with all repetitions.
 const ILL_SEEN_AFTER: SignedDuration = SignedDuration::from_mins(5);
-const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
 
 /// Since when something has been so.
 #[derive(Debug, Clone, Default)]
@@ -48,16 +49,16 @@ pub struct Marks {
 impl Marks {
     /// Returns the marks of groups whose members have long been in service.
     #[must_use]
-    pub(super) fn of(fleet: &Fleet) -> Self {
+    pub(super) fn of(fleet: &Fleet, settings: &Settings) -> Self {
         let in_service = members_in_service(fleet).map(|member| (member, Timestamp::MIN)).collect();
-        let not_enrolled = groups_not_enrolled(fleet).map(|name| (name, Timestamp::MIN)).collect();
+        let not_enrolled = groups_not_enrolled(fleet, settings).map(|name| (name, Timestamp::MIN)).collect();
         Self { in_service, not_enrolled, ..Self::default() }
     }
 
-    pub(super) fn look(&mut self, fleet: &Fleet) {
+    pub(super) fn look(&mut self, fleet: &Fleet, settings: &Settings) {
         renew(&mut self.in_service, members_in_service(fleet));
-        renew(&mut self.kept, members_kept(fleet));
-        renew(&mut self.not_enrolled, groups_not_enrolled(fleet));
+        renew(&mut self.kept, members_kept(fleet, settings));
+        renew(&mut self.not_enrolled, groups_not_enrolled(fleet, settings));
         let marked = fleet.instances().keys().filter(|id| fleet.is_taken_back(id));
         renew(&mut self.marked, marked.cloned());
         let serving = fleet.groups().keys().flat_map(|name| fleet.serving(name));
@@ -101,6 +102,12 @@ impl Marks {
 }
 
 impl Oracles {
+    /// The settings in force are these, from the beginning of the history.
+    pub fn follow(&mut self, settings: Settings, fleet: &Fleet) {
+        self.marks = Marks::of(fleet, &settings);
+        self.settings = settings;
+    }
+
     /// Asks what must hold as a call of ours is sent. `by` is the function with its phase.
     pub fn before_call(&mut self, call: &ApiCall, by: &str, seen: Seen<'_>) {
         if call.action == "RunInstances" && call.parameter("InstanceMarketOptions.MarketType") == Some("spot")
@@ -141,7 +148,8 @@ impl Oracles {
             format!("launched, and the gate's last answer is {age:?} old")
         });
         let is_heard = seen.mailbox.rules.values().any(|rule| rule.state == "ENABLED");
-        self.holds(is_heard, || "launched where nobody hears of interruptions".to_owned());
+        let may_be_blind = self.settings.blind_gate == BlindGate::Allow;
+        self.holds(is_heard || may_be_blind, || "launched where nobody hears of interruptions".to_owned());
         self.holds(is_marked(call), || "launched without the tag ManagedBy".to_owned());
     }
 
@@ -212,16 +220,16 @@ fn members_in_service(fleet: &Fleet) -> impl Iterator<Item = (String, String)> {
 }
 
 /// Returns the members that are protected from scale-in, and those of groups that have opted out.
-fn members_kept(fleet: &Fleet) -> impl Iterator<Item = String> {
-    fleet.groups().values().flat_map(|group| {
-        let is_out = group.tags.get(OPT_OUT_TAG).is_some_and(|(value, _)| value != "false");
+fn members_kept(fleet: &Fleet, settings: &Settings) -> impl Iterator<Item = String> {
+    fleet.groups().values().flat_map(move |group| {
+        let is_out = group.tags.get(&settings.opt_out_tag).is_some_and(|(value, _)| value != "false");
         let kept = group.members.iter().filter(move |member| is_out || member.is_protected);
         kept.map(|member| member.instance_id.clone())
     })
 }
 
-fn groups_not_enrolled(fleet: &Fleet) -> impl Iterator<Item = String> {
-    let not_enrolled = fleet.groups().values().filter(|group| !is_enrolled(group));
+fn groups_not_enrolled(fleet: &Fleet, settings: &Settings) -> impl Iterator<Item = String> {
+    let not_enrolled = fleet.groups().values().filter(move |group| !is_enrolled(group, settings));
     not_enrolled.map(|group| group.name.clone())
 }
 

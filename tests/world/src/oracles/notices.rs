@@ -1,4 +1,5 @@
-//! What a notice of EC2 does to the pool of its instance: poisoned once, until 15 days after the notice's own time.
+//! What a notice of EC2 does to the pool of its instance: poisoned once, for as many days from the notice's own time as the
+//! settings say.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,6 @@ use super::{Oracles, POOL_RISK};
 use crate::tables::Tables;
 use crate::tables::attribute::AttributeMap;
 use crate::virtual_time::now;
-
-/// The default of the settings `poison_days` and `rebalance_poison_days`.
-const POISON_LASTS: SignedDuration = SignedDuration::from_hours(15 * 24);
 
 /// The notices of a history, and what their pools' rows have said so far.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +22,8 @@ pub struct Notices {
 struct GivenNotice {
     id: String,
     pool: String,
-    /// The second at which its poison ends.
-    until: i64,
+    /// The second at which its poison ends; `None` if it poisons nothing.
+    until: Option<i64>,
 }
 
 /// The row of a pool, as far as a notice changes it.
@@ -36,19 +34,32 @@ struct PoolRow {
 }
 
 impl Notices {
-    /// EC2 has given a notice to an instance of this pool.
-    pub fn is_given(&mut self, event: &Value, pool: String) {
-        let occurred = event["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-        let until = occurred.map_or(0, |occurred| (occurred + POISON_LASTS).as_second());
-        self.given.push(GivenNotice { id: id(event), pool, until });
-    }
-
     fn of<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a GivenNotice> {
         self.given.iter().filter(move |notice| notice.pool == pool)
     }
 }
 
 impl Oracles {
+    /// EC2 has given a notice to an instance of this pool.
+    pub fn notice_is_given(&mut self, event: &Value, pool: String) {
+        let occurred = event["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let lasts = occurred.zip(self.poison_of(event));
+        let until = lasts.map(|(occurred, lasts)| (occurred + lasts).as_second());
+        self.notices.given.push(GivenNotice { id: id(event), pool, until });
+    }
+
+    /// Returns the time for which a notice poisons the pool of its instance; `None` if the settings let it poison nothing.
+    #[must_use]
+    pub fn poison_of(&self, event: &Value) -> Option<SignedDuration> {
+        let settings = &self.settings;
+        let is_recommendation = event["detail-type"] == "EC2 Instance Rebalance Recommendation";
+        let days = if is_recommendation { settings.rebalance_poison_days } else { settings.poison_days };
+        // The notices of a history are of one account.
+        let is_enough = settings.poison_threshold_accounts <= 1;
+        let poisons = is_enough && (settings.rebalance_poisons || !is_recommendation);
+        poisons.then(|| SignedDuration::from_hours(24 * i64::from(days)))
+    }
+
     /// Asks what must hold after a write, if the risk manager runs. No row says more than the notices do.
     pub(super) fn after_poison(&mut self, tables: &Tables) {
         if self.notices.given.is_empty() {
@@ -68,7 +79,7 @@ impl Oracles {
                 self.is_poisoned(&pool, now());
             }
             let notices = self.notices.of(&pool).count();
-            let is_asked = self.notices.of(&pool).any(|notice| notice.until == is.until);
+            let is_asked = self.notices.of(&pool).any(|notice| notice.until == Some(is.until));
             self.holds(is_asked, || {
                 format!("{pool} is poisoned until {}, and no notice asks for that", is.until)
             });
@@ -89,15 +100,16 @@ impl Oracles {
         let Some(notice) = self.notices.given.iter().find(|notice| notice.id == id).cloned() else { return };
         self.holds(is_handled, || format!("notice {id} ends in the dead-letter queue"));
         let until = poisoned_until(tables, &notice.pool);
-        self.holds(!is_handled || until.is_some_and(|until| until >= notice.until), || {
-            format!("{} is poisoned until {until:?} after a notice until {}", notice.pool, notice.until)
+        let is_poisoned = notice.until.is_none_or(|asked| until.is_some_and(|until| until >= asked));
+        self.holds(!is_handled || is_poisoned, || {
+            format!("{} is poisoned until {until:?} after a notice until {:?}", notice.pool, notice.until)
         });
     }
 
     /// Every pool is poisoned until the end of its last notice, in whatever order they came.
     pub(super) fn notices_at_rest(&mut self, tables: &Tables) {
         for GivenNotice { pool, .. } in self.notices.given.clone() {
-            let last = self.notices.of(&pool).map(|notice| notice.until).max();
+            let last = self.notices.of(&pool).filter_map(|notice| notice.until).max();
             let until = poisoned_until(tables, &pool);
             self.holds(until == last, || format!("at rest {pool} is poisoned until {until:?}, not {last:?}"));
         }
@@ -139,7 +151,7 @@ mod tests {
     fn noticed() -> (World, Value) {
         let mut world = Scene::default().world(Plan::none());
         let event = json!({"id": "1", "time": "2026-01-05T09:00:00Z"});
-        world.oracles.notices.is_given(&event, POOL.to_owned());
+        world.oracles.notice_is_given(&event, POOL.to_owned());
         (world, event)
     }
 
@@ -177,7 +189,7 @@ mod tests {
     fn an_end_that_moves_back_is_a_broken_promise() {
         let (mut world, _) = noticed();
         let earlier = json!({"id": "2", "time": "2026-01-05T08:00:00Z"});
-        world.oracles.notices.is_given(&earlier, POOL.to_owned());
+        world.oracles.notice_is_given(&earlier, POOL.to_owned());
         assert_eq!(writes(&mut world, END, 1), None);
         let broken = writes(&mut world, END - 3600, 2).unwrap();
         assert!(broken.contains("ends earlier"), "{broken}");

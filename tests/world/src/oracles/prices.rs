@@ -11,8 +11,6 @@ use crate::virtual_time::now;
 
 /// The age of a price at a launch: half an hour, and the time of a step with its repetition.
 const PRICED_FOR: SignedDuration = SignedDuration::from_mins(35);
-/// The default of the setting `min_saving_percent`. No scene changes it.
-const MIN_SAVING_PERCENT: u64 = 20;
 
 /// Spot prices by (type, zone name), in millionths of a US dollar an hour.
 type PriceOfPool = BTreeMap<(String, String), u32>;
@@ -72,7 +70,8 @@ impl Oracles {
             let old = swap_of(&newcomer.client_token).and_then(|(_, old)| before.instances().get(old));
             let Some(old) = old.filter(|old| old.instance_type != newcomer.instance_type) else { continue };
             let on_demand = after.catalog().on_demand.get(&old.instance_type).copied().unwrap_or_default();
-            let percent = if old.is_spot() { 100 } else { 100 - MIN_SAVING_PERCENT };
+            let asked = self.settings.min_saving_percent.min(100);
+            let percent = u64::from(if old.is_spot() { 100 } else { 100 - asked });
             let pool = (newcomer.instance_type.clone(), newcomer.zone.clone());
             let told = self.spot_prices.lowest_told(&pool, sent_at - PRICED_FOR);
             let is_worth_it =
