@@ -339,3 +339,13 @@ async fn events_that_the_bus_refuses_are_put_once_more_and_then_reported() {
     };
     assert!(Account::with(1).answering(always).run().await.summary.partial);
 }
+
+/// The row was flagged 25 hours ago, and seen an hour ago.
+#[tokio::test]
+async fn grace_and_gap_of_the_settings_say_when_an_instance_is_due() {
+    for (grace_hours, audit_gap_minutes, due) in [(24, 90, 1), (26, 90, 0), (24, 30, 0), (24, 65, 1)] {
+        let mut account = Account::with_due(1);
+        (account.settings.grace_hours, account.settings.audit_gap_minutes) = (grace_hours, audit_gap_minutes);
+        assert_eq!(account.run().await.summary.due, due, "{grace_hours} hours, {audit_gap_minutes} minutes");
+    }
+}

@@ -121,13 +121,15 @@ fn of_notices_and_loop() -> Vec<Effect> {
 }
 
 /// The settings whose effect no history of the world shows, each with a test that does.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("max_poisons_per_account_per_hour", "tests/e2e/test_hub.py"),
     ("max_poisons_per_account_per_day", "tests/e2e/test_hub.py"),
     ("max_poisoned_share_of_region", "tests/e2e/test_risk_manager.py"),
     ("evict_local_storage", "shared/cluster/src/pods/tests.rs"),
     ("evict_unmanaged", "tests/e2e/test_node_refusals.py"),
     ("kubeconfig_secrets", "tests/e2e/test_node_swap.py"),
+    ("grace_hours", "functions/security-enforcer/tests/audit.rs"),
+    ("audit_gap_minutes", "functions/security-enforcer/tests/audit.rs"),
     ("owner_marks", "functions/security-enforcer/tests/terminate.rs"),
     ("group_marks", "functions/security-enforcer/tests/terminate.rs"),
     ("max_terminations_per_run", "functions/security-enforcer/tests/terminate.rs"),
@@ -137,8 +139,8 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("storage_marks", "shared/domain/src/waste/rules.rs"),
 ];
 
-/// The settings that the code reads, and of which no test shows that another value has another effect.
-const UNSHOWN: [&str; 3] = ["grace_hours", "audit_gap_minutes", "scan_parallelism"];
+/// A setting that the code reads, and of which no test shows that another value has another effect.
+const UNSHOWN: [&str; 1] = ["scan_parallelism"];
 
 fn effects() -> Vec<Effect> {
     [of_groups(), of_others(), of_notices_and_loop()].into_iter().flatten().collect()
