@@ -25,6 +25,8 @@ pub use twin::TwinAct;
 /// The time from the notice of an interruption to the end of the instance.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
 const NOTICE: SignedDuration = SignedDuration::from_secs(120);
+/// How long a policy needs the room that we made: longer than an execution waits for it.
+const PEAK: SignedDuration = SignedDuration::from_hours(2);
 /// The processes that an owner suspends.
 const PROCESSES: [&str; 3] = ["AZRebalance", "Launch", "Terminate"];
 
@@ -191,7 +193,30 @@ impl World {
             wish.desired = asked.min(wish.max).max(min);
             wish.desired_at_most = wish.desired_at_most.max(wish.desired);
         });
+        if self.room_taken(name) > 0 {
+            self.room_taken_at.get_or_insert_with(now);
+        }
         self.group_follows(name, by.unsigned_abs());
+    }
+
+    /// A policy that has scaled out beyond the owner's MaxSize, into the room that we made, scales in again at the end of its
+    /// peak.
+    pub(crate) fn policy_gives_room_back(&mut self) {
+        if self.room_taken_at.is_none_or(|at| now().duration_since(at) < PEAK) {
+            return;
+        }
+        self.room_taken_at = None;
+        let name = self.fleet.groups().keys().next().cloned().unwrap_or_default();
+        let taken = self.room_taken(&name);
+        self.fleet.scale(&name, -taken, now());
+        self.group_follows(&name, taken.unsigned_abs().into());
+    }
+
+    /// Returns how far desired is above the owner's MaxSize.
+    fn room_taken(&self, name: &str) -> i32 {
+        let asked = self.fleet.group(name).zip(self.oracles.wishes.get(name));
+        let above = asked.map_or(0, |(group, wish)| group.desired.saturating_sub(wish.max));
+        i32::try_from(above).unwrap_or_default()
     }
 
     /// The owner sets desired, within his own bounds.

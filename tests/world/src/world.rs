@@ -58,6 +58,8 @@ pub struct World {
     pub awaits_spot: bool,
     /// Acts of others that wait for a group on Spot.
     pub acts_to_come: usize,
+    /// Since when a policy has room that we made.
+    pub(crate) room_taken_at: Option<Timestamp>,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
 }
 
@@ -80,6 +82,7 @@ impl World {
             is_watched: false,
             awaits_spot: false,
             acts_to_come: 0,
+            room_taken_at: None,
             past: VecDeque::new(),
         }
     }
@@ -222,6 +225,7 @@ impl World {
 
     /// Lets each group act that counts more or fewer members than it wants, every other time. Returns true if one has.
     pub fn groups_act(&mut self, random: &mut fastrand::Rng) -> bool {
+        self.policy_gives_room_back();
         let unsettled: Vec<String> = self.fleet.unsettled().into_iter().map(str::to_owned).collect();
         let mut has_acted = false;
         for name in unsettled {

@@ -6,7 +6,7 @@ use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
 
-use crate::holds::{holds, play_or_tell};
+use crate::holds::{holds, last_call, output, play_or_tell};
 
 /// Plays each act beside calls of the swap of a group of two: with room, and full behind a load balancer.
 fn take_place_in_a_swap(acts: &[Act]) {
@@ -41,7 +41,30 @@ fn an_owner_may_set_the_sizes_of_a_group_in_its_swap() {
         Act::OwnerSetsDesired(3),
         Act::OwnerSetsMax(2),
         Act::OwnerSetsMax(5),
+        Act::OwnerSetsDesired(2),
     ]);
+}
+
+/// AWS has no decrement with a condition: what an owner sets between the last look and our call falls by one. The answer shows
+/// it, and the report tells.
+#[test]
+fn a_size_that_an_owner_sets_in_the_second_of_a_detach_is_remarked() {
+    let detach = last_call(&with_room(), "DetachInstances");
+    for act in [Act::OwnerSetsMax(2), Act::OwnerSetsDesired(2)] {
+        let ended = play_or_tell(&with_room(), Plan::ActAt(detach, act));
+        let report = output(&ended).to_string();
+        assert!(report.contains("desired fell from 2 to 1"), "{act:?}: {report}");
+    }
+}
+
+/// It keeps the room while it needs it. Then MaxSize is its owner's again.
+#[test]
+fn a_policy_that_takes_the_room_that_we_made_keeps_it_until_it_scales_in() {
+    let scene = full_behind_a_load_balancer();
+    let detach = last_call(&scene, "DetachInstances");
+    let ended = play_or_tell(&scene, Plan::ActAt(detach + 1, Act::PolicyScales(1)));
+    let group = ended.world.fleet.group("web").expect("the group is there");
+    assert_eq!((group.desired, group.max), (2, 2));
 }
 
 #[test]

@@ -26,5 +26,6 @@ mod overlaps;
 mod pairs;
 mod random;
 mod refusals;
+mod settings;
 mod stops;
 mod timeouts;

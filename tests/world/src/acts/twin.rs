@@ -4,8 +4,6 @@ use crate::fleet::Ec2State;
 use crate::virtual_time::now;
 use crate::world::World;
 
-use super::OPT_OUT_TAG;
-
 /// An act of the owner about the twin that lives. Before there is one, the act does not take place. Nor does one that changes
 /// nothing. Where the Elastic IP goes, [`super::LabAct`] says.
 ///
@@ -45,7 +43,7 @@ impl World {
                 ledger.is_lost(twin);
             }
             TwinAct::OptsOut => {
-                fleet.tag_instance(twin, OPT_OUT_TAG, Some("true"));
+                fleet.tag_instance(twin, &oracles.settings.opt_out_tag, Some("true"));
                 ledger.deeds.uses_twin(twin);
             }
             TwinAct::Tags => fleet.tag_instance(twin, HARMLESS_TAG.0, Some(HARMLESS_TAG.1)),

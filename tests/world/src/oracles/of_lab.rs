@@ -140,7 +140,9 @@ impl Oracles {
             ledger.address.as_deref().and_then(|address| before.address_holder(address)) == Some(to);
         let lacking = ledger.lacks_health(before, to);
         let is_proven = lacking.is_none() && before.passes_checks(to, now());
-        self.holds(!serves || has_had_it || is_proven || ledger.lost.contains_key(to), || {
+        let is_just_out = |at: &Timestamp| *at >= sent_at - JUST_BEFORE;
+        let is_unseen = ledger.lost.contains_key(to) || ledger.deeds.took_twin_out.values().any(is_just_out);
+        self.holds(!serves || has_had_it || is_proven || is_unseen, || {
             format!("moved the address to {to} while {} serves: {lacking:?}", ledger.old)
         });
     }

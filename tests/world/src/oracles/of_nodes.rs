@@ -10,7 +10,8 @@ use crate::fleet::{Ec2State, Fleet};
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
-/// The time for which a drain waits for another pod before it evicts the last Ready one of a workload: at least so long.
+/// The time for which a drain waits for another pod before it evicts the last Ready one of a workload: at least so long, or
+/// half of its own time.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 impl Oracles {
@@ -72,7 +73,9 @@ impl Oracles {
             let is_several = |workload: &WorkloadSpec| workload.name == pod.workload && workload.replicas > 1;
             let has_several = after.workloads().iter().any(is_several);
             let since = pod.node.as_ref().and_then(|node| self.cordoned.get(node));
-            let is_early = since.is_none_or(|since| now().duration_since(*since) < LAST_READY_KEPT_FOR);
+            let half = SignedDuration::from_secs(i64::from(self.settings.drain_timeout_seconds / 2));
+            let kept_for = LAST_READY_KEPT_FOR.min(half);
+            let is_early = since.is_none_or(|since| now().duration_since(*since) < kept_for);
             let may_be_last = !is_early || sent.by.ends_with("EvacuateNode");
             self.holds(serving > 0 || !has_several || may_be_last, || {
                 format!("evicted the last Ready pod of {}, which wants several", pod.workload)

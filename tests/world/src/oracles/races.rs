@@ -20,7 +20,8 @@ impl Oracles {
         let (Some(was), Some(is)) = (before.group(name), after.group(name)) else { return };
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
-        let has_resized = earlier().any(|(.., before)| before.desired != wish.desired);
+        // MaxSize, or desired set to what it was before our one, takes our one from desired, too.
+        let has_resized = earlier().any(|(.., before)| before.suspended == wish.suspended);
         let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
         if has_resized && is.desired != was.desired {
             wish.desired = wish.desired.min(is.desired);

@@ -7,7 +7,7 @@ use spot_world::fleet::{AwsHabits, SetBesidePolicy};
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
-use super::holds::{self, last_call, play_or_tell};
+use crate::holds::{self, last_call, play_or_tell};
 use super::{FEW, SEED};
 
 const SCALES_OUT: Act = Act::PolicyScales(2);

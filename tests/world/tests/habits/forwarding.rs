@@ -15,7 +15,7 @@ use spot_world::scene::{ACCOUNT, Happening, PROD_ACCOUNT, Scene};
 use spot_world::virtual_time::now;
 use spot_world::wire::Service;
 
-use super::holds::{self, play_or_tell};
+use crate::holds::{self, play_or_tell};
 use super::{FEW, SEED, assert_swaps, plans, sampled};
 
 /// A group of another PROD account, and an instance of a LAB account.

@@ -22,8 +22,8 @@ use spot_world::settings::{GLOBAL, row_of, scopes_of};
 use spot_world::virtual_time::now;
 
 use crate::holds::scene;
-use crate::none_is_broken;
-use crate::seen;
+use super::none_is_broken;
+use super::seen;
 
 /// A value of a setting, and what is seen of it.
 type Shown = (Value, RangeInclusive<i64>);

@@ -13,7 +13,7 @@ use spot_world::scene::Scene;
 use spot_world::wire::Service;
 
 use crate::holds::scene;
-use crate::none_is_broken;
+use super::none_is_broken;
 
 /// One in so many of the cases is in the default share. It has no factor in common with the number of scenes.
 const SHARE: usize = 37;

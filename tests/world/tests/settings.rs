@@ -1,11 +1,7 @@
 //! The settings: every value that the reference allows keeps the promises, and each setting has its effect, from the nearest
 //! row that has it.
 
-#![allow(clippy::panic)]
-
 mod effects;
-#[path = "../holds/mod.rs"]
-mod holds;
 mod limits;
 mod seen;
 
