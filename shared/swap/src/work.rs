@@ -22,11 +22,12 @@ use crate::error::StepError;
 
 pub mod ahead;
 mod length;
+mod recorded;
 mod results;
 mod room;
 
 use ahead::Ahead;
-pub use results::Recorded;
+pub use recorded::Recorded;
 
 /// Where the state machine goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

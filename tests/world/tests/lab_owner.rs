@@ -19,7 +19,9 @@ use crate::holds::lab::{
     OLD_DRAINS, SWAP_IS_OVER, TWIN_BOOTS, acts, alive, assert_ends, assert_twin_serves, assert_untouched,
     holder, is_told, old, unhealthy_in, volumes, why_not_untouched,
 };
-use crate::holds::{faults_beside, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after};
+use crate::holds::{
+    faults_beside, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
+};
 
 fn with_image(of: Scene) -> Scene {
     Scene { input: scene("lab-image").input, ..of }

@@ -99,8 +99,9 @@ fn the_doubt_is_told_whenever_the_reconciler_dies_at_the_end_of_a_way_back() {
 fn is_told(ended: &Ended) -> bool {
     let mailbox = &ended.world.mailbox;
     let rolled_back = OwnEvent::SwapRolledBack.declared().detail_type;
-    let subject =
-        |subject: &String| subject.starts_with("A swap of") && subject.ends_with("was undone by the reconciler");
+    let subject = |subject: &String| {
+        subject.starts_with("A swap of") && subject.ends_with("was undone by the reconciler")
+    };
     mailbox.events.iter().any(|event| event["detail-type"] == rolled_back)
         && mailbox.messages.iter().any(|message| message.subject.as_ref().is_some_and(subject))
 }

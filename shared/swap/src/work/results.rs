@@ -2,29 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use spot_domain::swap::journal::{Journal, SwapId, Undo};
+use spot_domain::swap::journal::Undo;
 use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
 use spot_domain::{InstanceId, Pool, Reason};
 
 use super::{Current, Next, Work};
 use crate::phases::gate::Refusal;
-
-/// A swap whose end a run has recorded. A second launch for a node has the id of the first, and begins later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
-    swap_id: SwapId,
-    launching_since: Timestamp,
-}
-
-impl Recorded {
-    /// Returns what tells the swap of this journal from all others.
-    #[must_use]
-    pub fn of(journal: &Journal) -> Self {
-        Self { swap_id: journal.swap_id.clone(), launching_since: journal.launching_since }
-    }
-}
 
 impl Work {
     /// Records why an instance stays. The run ends if the rest would meet the same fate.

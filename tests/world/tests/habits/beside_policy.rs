@@ -7,8 +7,8 @@ use spot_world::fleet::{AwsHabits, SetBesidePolicy};
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
-use crate::holds::{self, last_call, play_or_tell};
 use super::{FEW, SEED};
+use crate::holds::{self, last_call, play_or_tell};
 
 const SCALES_OUT: Act = Act::PolicyScales(2);
 

@@ -15,8 +15,8 @@ use spot_world::scene::{ACCOUNT, Happening, PROD_ACCOUNT, Scene};
 use spot_world::virtual_time::now;
 use spot_world::wire::Service;
 
-use crate::holds::{self, play_or_tell};
 use super::{FEW, SEED, assert_swaps, plans, sampled};
+use crate::holds::{self, play_or_tell};
 
 /// A group of another PROD account, and an instance of a LAB account.
 fn places(habits: &AwsHabits) -> [Scene; 2] {

@@ -21,9 +21,9 @@ use spot_world::scene::{Happening, SETTINGS, Scene};
 use spot_world::settings::{GLOBAL, row_of, scopes_of};
 use spot_world::virtual_time::now;
 
-use crate::holds::scene;
 use super::none_is_broken;
 use super::seen;
+use crate::holds::scene;
 
 /// A value of a setting, and what is seen of it.
 type Shown = (Value, RangeInclusive<i64>);

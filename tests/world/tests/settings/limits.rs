@@ -12,8 +12,8 @@ use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 use spot_world::wire::Service;
 
-use crate::holds::scene;
 use super::none_is_broken;
+use crate::holds::scene;
 
 /// One in so many of the cases is in the default share. It has no factor in common with the number of scenes.
 const SHARE: usize = 37;

@@ -7,7 +7,7 @@ use spot_domain::swap::recovery::End;
 use spot_domain::words::Cause;
 
 use super::SwapsError;
-use super::outcome::{Outcome, outcome};
+use super::outcome::{OUTCOME, Outcome};
 use crate::tables::leases::Lease;
 use crate::tables::row::{Row, text_in};
 
@@ -105,6 +105,23 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Res
     let Some(value) = row.get(name) else { return Ok(None) };
     let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
     serde_json::from_str(text).map(Some).map_err(|e| Cause::in_words(format!("{name}: {e}"), e))
+}
+
+/// Returns the outcome of the swap that was closed last. One that can't be read, or that another run or an older release has
+/// left, locks no row.
+fn outcome(row: &Row, lease: &Lease, closed: &Closed) -> Option<Outcome> {
+    let outcome: Outcome = match json(row, OUTCOME) {
+        Ok(outcome) => outcome?,
+        Err(problem) => {
+            tracing::warn!(on = %lease.on, "what its last swap has to tell is lost: {problem}");
+            return None;
+        }
+    };
+    let is_ours = outcome.by.execution() == lease.owner.execution()
+        && outcome.journal.swap_id == closed.swap_id
+        && outcome.ended.end == closed.end
+        && lease.contradicts(&outcome.journal).is_none();
+    is_ours.then_some(outcome)
 }
 
 #[cfg(test)]

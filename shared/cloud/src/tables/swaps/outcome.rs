@@ -7,7 +7,7 @@ use spot_domain::clock;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::Ended;
 
-use super::{Closed, Lease, Owner, Row, json};
+use crate::tables::leases::{Lease, Owner};
 
 /// The row's attribute.
 pub(super) const OUTCOME: &str = "closed_outcome";
@@ -34,21 +34,4 @@ impl Outcome {
             at: clock::now(),
         }
     }
-}
-
-/// Returns the outcome of the swap that was closed last. One that can't be read, or that another run or an older release has
-/// left, locks no row.
-pub(super) fn outcome(row: &Row, lease: &Lease, closed: &Closed) -> Option<Outcome> {
-    let outcome: Outcome = match json(row, OUTCOME) {
-        Ok(outcome) => outcome?,
-        Err(problem) => {
-            tracing::warn!(on = %lease.on, "what its last swap has to tell is lost: {problem}");
-            return None;
-        }
-    };
-    let is_ours = outcome.by.execution() == lease.owner.execution()
-        && outcome.journal.swap_id == closed.swap_id
-        && outcome.ended.end == closed.end
-        && lease.contradicts(&outcome.journal).is_none();
-    is_ours.then_some(outcome)
 }
