@@ -138,7 +138,7 @@ settings! {
     /// Seconds until the last call has landed and shows: a launch, an attach, a detach, a termination, a MaxSize.
     /// An undo waits so long. So do the end of a swap in which a step was repeated, and a second termination through a group.
     /// More than the 60 that a step may run, by the time that a call takes to show: EC2 and Auto Scaling are
-    /// eventually consistent.
+    /// eventually consistent. The least is 65; only local AWS accepts less.
     launch_visible_after_seconds: u32 = 90, in 1..=3_600;
     /// Seconds from an execution's end until the reconciler acts: its last Lambda must be dead. The least is 65, since
     /// a step may run for 60; only local AWS accepts less.

@@ -82,10 +82,7 @@ fn what_holds(scopes: &[String], rows: &[Row]) -> (Settings, Vec<BadOverride>) {
         let Some(row) = rows.iter().find(is_scope) else { continue };
         let (mut nearer, bad) = settings.with_what_holds(scope, &overrides(row));
         all_bad.extend(bad);
-        if let Err(too_short) = outlives_a_step(scope, &nearer) {
-            nearer.reconcile_after_seconds = settings.reconcile_after_seconds;
-            all_bad.push(too_short);
-        }
+        all_bad.extend(outlive_a_step(scope, &mut nearer, &settings));
         settings = nearer;
     }
     (settings, all_bad)
@@ -94,23 +91,38 @@ fn what_holds(scopes: &[String], rows: &[Row]) -> (Settings, Vec<BadOverride>) {
 /// The longest life of a step's Lambda, in seconds: `Timeout` of the optimizers in `template.yaml`.
 const STEP_LIVES_FOR: u32 = 60;
 
-/// Refuses a `reconcile_after_seconds` with which the reconciler would act beside a step that still runs.
+/// A setting that says for how long a call of a step may still land, or the step itself live.
+type Wait = (&'static str, fn(&mut Settings) -> &mut u32);
+
+const WAITS: [Wait; 2] = [
+    ("launch_visible_after_seconds", |settings| &mut settings.launch_visible_after_seconds),
+    ("reconcile_after_seconds", |settings| &mut settings.reconcile_after_seconds),
+];
+
+/// Refuses a wait after which a step may still run: the reconciler would act beside it, and its last call land after an undo
+/// has looked. Each keeps the value of the further scopes.
 ///
 /// Local AWS waits for that step to end, and says by its environment that there is no such time.
-fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> {
+fn outlive_a_step(scope: &str, nearer: &mut Settings, further: &Settings) -> Vec<BadOverride> {
     let shortest = optional("SHORTEST_RECONCILE_AFTER_SECONDS").and_then(|text| text.parse().ok());
     let shortest: u32 = shortest.unwrap_or(STEP_LIVES_FOR + 5);
-    if settings.reconcile_after_seconds >= shortest {
-        return Ok(());
+    let mut further = further.clone();
+    let mut refused = Vec::new();
+    for (field, wait) in WAITS {
+        let seconds = *wait(nearer);
+        if seconds >= shortest {
+            continue;
+        }
+        *wait(nearer) = *wait(&mut further);
+        refused.push(BadOverride {
+            scope: scope.to_owned(),
+            field: field.to_owned(),
+            problem: format!(
+                "{seconds} is too short: a step may live for {STEP_LIVES_FOR} s; expected {shortest} to 3600"
+            ),
+        });
     }
-    Err(BadOverride {
-        scope: scope.to_owned(),
-        field: "reconcile_after_seconds".to_owned(),
-        problem: format!(
-            "{} is too short: a step may live for {STEP_LIVES_FOR} s; expected {shortest} to 3600",
-            settings.reconcile_after_seconds
-        ),
-    })
+    refused
 }
 
 /// Returns the overrides in a row. `Settings::with` says which of them can't be applied.
@@ -136,13 +148,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reconciler_waits_for_longer_than_a_step_lives() {
-        let with = |reconcile_after_seconds| Settings { reconcile_after_seconds, ..Settings::default() };
-        let refused = outlives_a_step("global", &with(64)).unwrap_err();
-        assert_eq!((refused.scope.as_str(), refused.field.as_str()), ("global", "reconcile_after_seconds"));
-        assert_eq!(refused.problem, "64 is too short: a step may live for 60 s; expected 65 to 3600");
-        assert_eq!(outlives_a_step("global", &with(65)), Ok(()));
-        assert_eq!(outlives_a_step("global", &Settings::default()), Ok(()));
+    fn what_waits_for_a_step_waits_for_longer_than_it_lives() {
+        for (field, wait) in WAITS {
+            let refused = |seconds| {
+                let mut nearer = Settings::default();
+                *wait(&mut nearer) = seconds;
+                let refused = outlive_a_step("global", &mut nearer, &Settings::default());
+                (refused, *wait(&mut nearer))
+            };
+            let (too_short, kept) = refused(64);
+            let [BadOverride { scope, field: named, problem }] = &too_short[..] else {
+                panic!("{too_short:?}");
+            };
+            assert_eq!((scope.as_str(), named.as_str(), kept), ("global", field, 90));
+            assert_eq!(problem, "64 is too short: a step may live for 60 s; expected 65 to 3600");
+            assert_eq!(refused(65), (Vec::new(), 65));
+        }
     }
 
     fn row(scope: &str, fields: &[(&str, AttributeValue)]) -> Row {

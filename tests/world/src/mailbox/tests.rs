@@ -203,20 +203,20 @@ fn a_rule_shows_to_a_role_and_its_bus_by_arn_if_aws_has_these_habits() {
     let targets = vec![json!({"Id": "1", "Arn": bus}), json!({"Id": "2", "Arn": TOPIC})];
     let rule = EventRule { state: "ENABLED".to_owned(), pattern: None, targets };
     mailbox.rules.insert(("us-east-1".to_owned(), "notices".to_owned()), rule);
-    let role = Some("210987654321");
+    let other = Some("210987654321");
     for (shows, arn) in [(true, bus), (false, "notices")] {
         let habits =
             AwsHabits { targets_name_bus_by_arn: shows, rules_show_to_roles: shows, ..AwsHabits::default() };
         let mut ask = |account, action, body| events_of(&mut mailbox, account, &habits, action, body);
-        let (_, told) = ask(role, "ListTargetsByRule", json!({"Rule": "notices"}));
+        let (_, told) = ask(other, "ListTargetsByRule", json!({"Rule": "notices"}));
         assert_eq!((&told["Targets"][0]["Arn"], &told["Targets"][1]["Arn"]), (&json!(arn), &json!(TOPIC)));
-        let (status, told) = ask(role, "DescribeRule", json!({"Name": "notices"}));
+        let (status, told) = ask(other, "DescribeRule", json!({"Name": "notices"}));
         assert_eq!((status == 200, told["__type"] == "AccessDeniedException"), (shows, !shows), "{told}");
         let (status, told) = ask(None, "DescribeRule", json!({"Name": "notices"}));
         assert_eq!((status, &told["State"]), (200, &json!("ENABLED")), "the stack's own function sees it");
     }
     let (_, told) =
-        events_of(&mut mailbox, role, &AwsHabits::default(), "DescribeRule", json!({"Name": "notices"}));
+        events_of(&mut mailbox, other, &AwsHabits::default(), "DescribeRule", json!({"Name": "notices"}));
     assert_eq!(told["Arn"], json!("arn:aws:events:us-east-1:210987654321:rule/notices"));
 }
 

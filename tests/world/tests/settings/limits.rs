@@ -69,7 +69,7 @@ fn cases() -> Vec<Case> {
         let case = |(work, scene): &(&'static str, Scene)| {
             let mut scene = scene.clone();
             scene.settings.insert(setting.to_owned(), value.clone());
-            Case { setting, value: value.clone(), work: *work, scene }
+            Case { setting, value: value.clone(), work, scene }
         };
         works.iter().map(case).collect::<Vec<_>>()
     };
@@ -137,7 +137,7 @@ impl Case {
             Err(broken) => return (1, vec![told(&none, &broken.to_string())]),
         };
         let problem = self.is_taken(&ended).err().map(|problem| told(&none, &problem));
-        let plans = if is_full() && !self.is_too_short_for_faults() { faults(&ended) } else { Vec::new() };
+        let plans = if is_full() { faults(&ended) } else { Vec::new() };
         let of_plan = |plan: &Plan| {
             let broken = play(&self.scene, plan.clone(), SEED).err()?;
             Some(told(plan, &broken.to_string()))
@@ -145,10 +145,12 @@ impl Case {
         (1 + plans.len(), problem.into_iter().chain(plans.iter().filter_map(of_plan)).collect())
     }
 
-    /// No execution refuses a value that the reference allows. Less than 65 seconds from an execution's end to the reconciler
-    /// are for local AWS alone, as the reference says.
+    /// No execution refuses a value that the reference allows. Waits of less than 65 seconds for a step are for local AWS
+    /// alone, as the reference says.
     fn is_taken(&self, ended: &Ended) -> Result<(), String> {
-        let is_of_local_aws = self.setting == "reconcile_after_seconds" && self.value == json!(0);
+        let waits = ["launch_visible_after_seconds", "reconcile_after_seconds"];
+        let is_short = self.value.as_u64().is_some_and(|seconds| seconds < 65);
+        let is_of_local_aws = waits.contains(&self.setting) && is_short;
         let refused = ended.executions.iter().find(|(_, end)| {
             matches!(end, Outcome::Failed { error: Some(error), .. } if error == "InvalidSettings")
         });
@@ -158,13 +160,6 @@ impl Case {
             Some((name, end)) if !is_of_local_aws => Err(format!("{name} ends: {end}")),
             _ => Ok(()),
         }
-    }
-
-    /// A call may land 60 seconds and more after it was sent. The reference demands a longer quiet period: a shorter one is
-    /// played without a fault.
-    fn is_too_short_for_faults(&self) -> bool {
-        let is_short = |seconds: u64| seconds < 90;
-        self.setting == "launch_visible_after_seconds" && self.value.as_u64().is_some_and(is_short)
     }
 }
 

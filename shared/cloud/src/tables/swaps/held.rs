@@ -70,15 +70,13 @@ fn parse_held(row: &Row) -> Result<Held, Cause> {
     if journal.is_none() && row.contains_key("stage") {
         return Err("journal is missing, and stage tells of a swap".into());
     }
-    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
-        Some(problem) => Err(format!("journal: {problem}").into()),
-        // How an earlier swap ended locks no row.
-        None => {
-            let closed = closed(row).unwrap_or_default();
-            let outcome = closed.as_ref().and_then(|closed| outcome(row, &lease, closed));
-            Ok(Held { lease, journal, closed, outcome })
-        }
+    if let Some(problem) = journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
+        return Err(format!("journal: {problem}").into());
     }
+    // How an earlier swap ended locks no row.
+    let closed = closed(row).unwrap_or_default();
+    let outcome = closed.as_ref().and_then(|closed| outcome(row, &lease, closed));
+    Ok(Held { lease, journal, closed, outcome })
 }
 
 pub(super) fn closed(row: &Row) -> Result<Option<Closed>, Cause> {
