@@ -128,7 +128,12 @@ impl Answering {
 
     /// Notes that a step failed.
     pub fn failed(&mut self, detail: String) {
-        self.decide(AnswerOutcome::Failed, Some(Because::of(AnswerReason::StepFailed, detail)));
+        match &mut self.because {
+            Some(first) if self.outcome == Some(AnswerOutcome::Failed) => {
+                first.detail = format!("{}; {detail}", first.detail);
+            }
+            _ => self.decide(AnswerOutcome::Failed, Some(Because::of(AnswerReason::StepFailed, detail))),
+        }
     }
 }
 

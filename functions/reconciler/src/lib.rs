@@ -4,7 +4,7 @@
 //! reconciler therefore runs every five minutes, and when the status of an execution changes.
 //!
 //! The reconciler reads every lease. If the lease's execution has ended, and its last Lambda can't be running
-//! any more, the reconciler runs the rollback's recovery. The end of the recovery releases the lease. Two
+//! any more, the reconciler runs the rollback's recovery. It tells of the end, and then releases the lease. Two
 //! runs, one after another or at once, have the effect of one.
 
 mod error;
@@ -21,7 +21,9 @@ use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Swaps, SwapsError};
+use spot_cloud::tables::swaps::{
+    Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Owner, Swaps, SwapsError,
+};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::clock;
 use spot_domain::settings::Settings;
@@ -321,7 +323,7 @@ impl Reconciler {
         all.note(*end, &summary);
         all.remarks.extend(remarks.iter().cloned());
         let news = News::of(lease, outcome, &summary, all.has_alerted);
-        all.has_alerted |= news.is_alert();
+        all.has_alerted |= news.is_alert() && matches!(outcome.by, Owner::ReconcilerFor(_));
         // Boxed: the futures of two SDK clients in one are too deep for the compiler.
         Box::pin(news.tell(&self.announcements)).await;
         let pool = newcomer.clone().zip(pool.clone());

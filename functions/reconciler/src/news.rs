@@ -20,14 +20,21 @@ pub(crate) struct News {
 }
 
 impl News {
-    /// Returns what there is to tell; `summary` says it in words. Of further swaps of one execution, only those alert that
-    /// leave something to a person.
+    /// Returns what there is to tell; `summary` says it in words. Of further swaps that the reconciler ends for one execution,
+    /// only those alert that leave something to a person.
     pub(crate) fn of(lease: &Lease, outcome: &Outcome, summary: &str, has_alerted: bool) -> Self {
         let Outcome { journal, ended: how, .. } = outcome;
         let ended = announce::by_reconciler(lease, journal, how, summary);
         let is_undone = ended.is_some() && how.end == End::Undone;
-        let leaves_something = how.doubt.is_some() || journal.kind.kept().is_some();
-        let alert = || Alert::of_reconciler(&lease.on.to_string(), how.end, summary, lease.owner.execution());
+        // As the report of a living run: what the swap of an instance leaves is told, and costs.
+        let leaves = journal.kind.lab().is_some() && !how.remarks.is_empty();
+        let leaves_something = leaves || how.doubt.is_some() || journal.kind.kept().is_some();
+        let on = lease.on.to_string();
+        let execution = lease.owner.execution();
+        let alert = || match outcome.by {
+            Owner::ReconcilerFor(_) => Alert::of_reconciler(&on, how.end, summary, execution),
+            Owner::Execution(_) => Alert::of_dead_run(&on, summary, execution),
+        };
         Self { alert: (leaves_something || (is_undone && !has_alerted)).then(alert), ended }
     }
 

@@ -490,6 +490,21 @@ async fn the_next_end_and_the_end_of_the_lease_take_the_place_of_what_was_to_be_
     }
 }
 
+/// The reconciler would tell of it a second time, in the place of the swap that its execution has died in.
+#[tokio::test]
+async fn the_next_swap_begins_without_what_the_last_one_had_to_tell() {
+    for is_ahead in [false, true] {
+        let undone = if is_ahead { with_two_ahead() } else { journal() };
+        let row = Row::new(&undone);
+        let (swaps, _endpoint) = table(&row, 0).await;
+        swaps.close_with_outcome(&lease(), &undone, &ended(End::Undone)).await.unwrap();
+        let mut next = undone.successor().unwrap_or_else(journal);
+        let entered = swaps.enter(&lease(), &mut next).await.unwrap();
+        assert_eq!(matches!(entered, Entered::Again(_)), is_ahead);
+        assert!(row.has("journal") && !row.has("closed_outcome"), "ahead: {is_ahead}");
+    }
+}
+
 /// An older release closes a swap without it, and leaves the attribute as it is.
 #[tokio::test]
 async fn what_another_swap_or_another_run_had_to_tell_is_not_told_again() {

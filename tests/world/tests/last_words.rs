@@ -1,12 +1,15 @@
 //! What a person must be told outlives the Lambda that has seen it: each dies around the last write of a way back, and around
 //! the message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
+use serde_json::json;
 use spot_domain::events::OwnEvent;
 use spot_world::campaign::{all, all_that};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan, Strike};
+use spot_world::fleet::{AwsHabits, GroupSpec};
 use spot_world::history::{Ended, play};
 use spot_world::replay::{Replay, parse};
 use spot_world::scene::Scene;
@@ -137,4 +140,24 @@ fn a_node_s_swap_that_the_reconciler_has_undone_is_told_of_whenever_it_dies() {
 #[test]
 fn an_instance_s_swap_that_the_reconciler_has_undone_is_told_of_whenever_it_dies() {
     an_undone_swap_is_told_of("lab", "AssociateAddress");
+}
+
+/// A run that has told of its first swap dies in the second. The reconciler tells of the second alone.
+#[test]
+fn what_a_run_has_told_is_not_told_again_by_the_reconciler() {
+    let habits = AwsHabits { passes_checks_after: SignedDuration::from_hours(9), ..AwsHabits::default() };
+    let group = GroupSpec { size: 3, max: 4, ..GroupSpec::default() };
+    let settings = [("health_timeout_seconds".to_owned(), json!(60))].into();
+    let scene = Scene { group, habits, settings, ..Scene::default() };
+    let ended = play_or_tell(&scene, Plan::At(stopped_after(&scene, "RunInstances")));
+    let rolled_back = OwnEvent::SwapRolledBack.declared().detail_type;
+    let mailbox = &ended.world.mailbox;
+    let told = mailbox.events.iter().filter(|event| event["detail-type"] == rolled_back);
+    let told: Vec<&str> = told.filter_map(|event| event["detail"]["old_instance_id"].as_str()).collect();
+    let once: BTreeSet<&str> = told.iter().copied().collect();
+    assert!(told.len() > 1 && told.len() == once.len(), "{told:?}");
+    let alerts = mailbox.messages.iter().filter(|message| {
+        message.subject.as_ref().is_some_and(|subject| subject.ends_with("was undone by the reconciler"))
+    });
+    assert_eq!(alerts.count(), 1);
 }

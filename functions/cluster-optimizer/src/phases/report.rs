@@ -1,5 +1,5 @@
-//! Report: releases the lease, keeps the newcomers' pools, reports the result of the run, and shows it in two tags of the
-//! group. Alerts people if something was rolled back, or the run failed.
+//! Report: reports the result of the run, and alerts people if something was rolled back, or the run failed. Releases the
+//! lease, keeps the newcomers' pools, and shows the result in two tags of the group.
 
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
@@ -19,15 +19,8 @@ use spot_swap::work::Work;
 /// # Errors
 /// The lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError> {
-    if !work.dry_run {
-        // The last swap's Restore may have released the lease.
-        if !work.lease_released {
-            context.swaps.let_go_once_ended(&work.lease, &work.summary()).await?;
-        }
-        context.keep_pools(&work.lease, &work.newcomers()).await;
-        tracing::info!(on = %work.lease.on, "{}", work.summary());
-    }
-    let execution = work.lease.owner.execution().clone();
+    let (lease, summary, newcomers) = (work.lease.clone(), work.summary(), work.newcomers());
+    let (dry_run, lease_released) = (work.dry_run, work.lease_released);
     let may_tag = !work.dry_run && work.settings.write_group_tags;
     let tagged = if may_tag { Some(tagged(context, &work).await) } else { None };
     let report = SwapReport {
@@ -46,13 +39,22 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         rolled_back: work.rolled_back,
         remarks: work.remarks,
     };
+    // Before the lease ends, the row is what tells if this Lambda dies.
+    context.alert(Alert::of_group(&report, lease.owner.execution())).await;
+    if !dry_run {
+        // The last swap's Restore may have released the lease.
+        if !lease_released {
+            context.swaps.let_go_once_ended(&lease, &summary).await?;
+        }
+        context.keep_pools(&lease, &newcomers).await;
+        tracing::info!(on = %lease.on, "{summary}");
+    }
     if let Some(tagged) = tagged
         && let Err(error) = show(tagged, &report).await
     {
         // No run fails for it.
         tracing::warn!(asg_name = %report.asg_name, "its tags are not written: {error}");
     }
-    context.alert(Alert::of_group(&report, &execution)).await;
     Ok(report)
 }
 

@@ -1,5 +1,5 @@
-//! Report: releases the leases, keeps the newcomer's pool and returns the result of the run. Alerts people if the swap
-//! was rolled back or failed.
+//! Report: alerts people if the swap was rolled back or failed. Releases the leases, keeps the newcomer's pool and returns
+//! the result of the run.
 
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::node::{NodeOutcome, NodeSwapReport};
@@ -17,13 +17,14 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
     report.gate = work.gate;
     let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
     if let Some(run) = &work.run {
+        // Before the leases end, the row is what tells if this Lambda dies.
+        if !run.swap.dry_run {
+            context.alert(Alert::of_node(&report, run.swap.lease.owner.execution())).await;
+        }
         // The end of the swap may have released the group's lease already.
         context.swaps.let_go(&run.swap.lease, &summary).await?;
         context.swaps.let_go(&run.slot, &summary).await?;
         context.keep_pools(&run.swap.lease, &run.newcomers()).await;
-        if !run.swap.dry_run {
-            context.alert(Alert::of_node(&report, run.swap.lease.owner.execution())).await;
-        }
     }
     tracing::info!(instance_id = %report.instance_id, outcome = %summary, evicted = report.evicted, "ended");
     Ok(report)

@@ -75,6 +75,7 @@ fn to_undo(mut journal: Journal) -> Journal {
     });
     if let Some(lab) = journal.kind.lab_mut() {
         (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);
+        lab.kept.clear(); // the way back asks again
     }
     journal
 }

@@ -1,4 +1,4 @@
-//! Report: releases the lease and reports the outcome of the run. Alerts people if the swap was
+//! Report: reports the outcome of the run and releases the lease. Alerts people if the swap was
 //! rolled back or failed, and of what is left by one that ended well.
 
 use spot_domain::swap::alert::Alert;
@@ -24,9 +24,10 @@ pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> 
     let mut report = outcome(&work)?;
     report.gate = work.gate_view();
     if !work.dry_run {
-        context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");
+        // Before the lease ends, the row is what tells if this Lambda dies.
         context.alert(Alert::of_lab(&report, &work.remarks, work.lease.owner.execution())).await;
+        context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
     }
     Ok(report)
 }

@@ -1,7 +1,7 @@
 //! Twins: launch requests that repeat another instance. An instance that a twin could not repeat is left
 //! alone.
 //!
-//! The instance is read at the time of the launch, and only its id travels through the state machine. User
+//! The instance is read by the last look before the launch, and only its id travels through the state machine. User
 //! data may hold secrets, and an execution's history is no place for those.
 
 use std::fmt;

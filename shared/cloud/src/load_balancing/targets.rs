@@ -168,7 +168,8 @@ fn look_into(
     for target in targets {
         let Some(description) = target.target() else { continue };
         if group.target_type() == Some(&TargetTypeEnum::Ip) {
-            if has_address(group, description, instance) {
+            // An address that drains may be that of an instance that had it before.
+            if parse(Some(target)) != TargetState::Draining && has_address(group, description, instance) {
                 found.by_address_in = name();
             }
             continue;
@@ -263,9 +264,9 @@ pub(super) fn parse(target: Option<&TargetHealthDescription>) -> TargetState {
         }
         Some(TargetHealthStateEnum::Unused) | None => TargetState::Absent,
         Some(TargetHealthStateEnum::Initial) => TargetState::Checking,
-        Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => {
-            TargetState::Draining
-        }
+        Some(TargetHealthStateEnum::Draining) => TargetState::Draining,
+        // `unhealthy.draining` among them: checks fail, and connections are kept for a while. The target is registered.
+        // <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/target-group-health-checks.html>
         Some(_) => TargetState::Unhealthy,
     }
 }

@@ -41,6 +41,9 @@ const UPDATE: &str = "dynamodb:UpdateItem";
 const SAME_SWAP: &str = "(attribute_not_exists(swap_id) OR swap_id = :swap)";
 /// Nobody has written a later revision than the one that is being written.
 const LATEST: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
+/// The update that writes a journal.
+const PUT_JOURNAL: &str =
+    "SET journal = :journal, stage = :stage, revision = :revision, swap_id = :swap, updated_at = :now";
 /// The attributes of a swap in progress. A row without them tells of no swap.
 pub const OF_A_SWAP: &str = "journal, stage, revision, swap_id";
 /// The attributes of a lease that is held. A row without them is free.
@@ -278,10 +281,7 @@ impl Swaps {
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
         let row = serde_json::to_string(journal).map_err(|e| malformed(lease, Cause::of(e)))?;
         Ok(self
-            .update(
-                lease,
-                "SET journal = :journal, stage = :stage, revision = :revision, swap_id = :swap, updated_at = :now",
-            )
+            .update(lease, PUT_JOURNAL)
             .expression_attribute_values(":swap", text(&journal.swap_id))
             .expression_attribute_values(":revision", number(&journal.revision))
             .expression_attribute_values(":me", text(&lease.owner))

@@ -204,7 +204,7 @@ async fn a_member_that_is_drained_at_every_port_is_no_live_one() {
     let elb = load_balancing(&[("tasks", "instance", "vpc-1")], |_| {
         [
             health("i-0123456789abcdef0", 32_768, "draining", "Target.DeregistrationInProgress"),
-            health("i-0123456789abcdef0", 32_769, "unhealthy.draining", "Target.DeregistrationInProgress"),
+            health("i-0123456789abcdef0", 32_769, "draining", "Target.DeregistrationInProgress"),
         ]
         .concat()
     })

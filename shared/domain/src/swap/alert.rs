@@ -105,6 +105,13 @@ impl Alert {
         Self::of(&format!("A swap of {on} was {what}"), &message, execution)
     }
 
+    /// Returns the alert of a swap that an execution has ended, and died before it told.
+    #[must_use]
+    pub fn of_dead_run(on: &str, summary: &str, execution: &ExecutionArn) -> Self {
+        let message = format!("The execution of a swap of {on} died. {summary}");
+        Self::of(&format!("A swap of {on} ended before its execution died"), &message, execution)
+    }
+
     fn of(subject: &str, message: &str, execution: &ExecutionArn) -> Self {
         Self { subject: subject.to_owned(), message: format!("{message}\n\nExecution: {execution}") }
     }
@@ -211,5 +218,7 @@ mod tests {
             assert!(alert.subject.contains(&format!("group web was {what}")), "{}", alert.subject);
             assert!(alert.message.contains("its words") && alert.message.ends_with("swap:run-1"));
         }
+        let alert = Alert::of_dead_run("group web", "its words", &execution());
+        assert!(!alert.subject.contains("reconciler") && alert.message.contains("its words"), "{alert:?}");
     }
 }

@@ -205,7 +205,6 @@ impl Swaps {
     }
 }
 
-/// Returns an update expression.
 fn expression(set: &[&str], remove: &[&str]) -> String {
     let sections = [("SET", set), ("REMOVE", remove)].into_iter().filter(|(_, parts)| !parts.is_empty());
     sections.map(|(name, parts)| format!("{name} {}", parts.join(", "))).collect::<Vec<_>>().join(" ")

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind};
 
-use super::{Lease, SAME_SWAP, Swaps, SwapsError, stage, still_ours};
+use super::outcome::OUTCOME;
+use super::{Lease, PUT_JOURNAL, SAME_SWAP, Swaps, SwapsError, fenced, stage, still_ours};
 use crate::tables::row::number;
 
 /// The condition that nothing was written since this journal was read.
@@ -19,6 +20,11 @@ const fn first_revision(stage: Stage) -> u64 {
         Stage::Attaching => 2 * EACH,
         Stage::Retiring => 3 * EACH,
     }
+}
+
+/// Returns the write of a journal that begins a swap. The steps before it have told of the swap that ended last.
+fn forgetting_the_last() -> String {
+    format!("{PUT_JOURNAL} REMOVE {OUTCOME}")
 }
 
 impl Swaps {
@@ -57,6 +63,10 @@ impl Swaps {
         if condition.contains(KNOWN) {
             request = request.expression_attribute_values(":known", number(&known));
         }
+        let begins = !matches!(journal.stage, Stage::Attaching | Stage::Retiring);
+        if begins {
+            request = request.update_expression(forgetting_the_last());
+        }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
         let stored = still_ours(error, lease)?.and_then(|held| held.journal);
         match stored {
@@ -66,7 +76,11 @@ impl Swaps {
                 if stored.stage != Stage::Launching {
                     stored.repeated_at = Some(clock::now()); // a launch leaves a stray, which is looked for
                 }
-                self.claim_once(lease, &mut stored).await?;
+                let mut request = self.put_next_revision(lease, &mut stored)?;
+                if begins {
+                    request = request.update_expression(forgetting_the_last());
+                }
+                fenced(request, lease, None).await?;
                 Ok(Entered::Again(stored))
             }
             _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
