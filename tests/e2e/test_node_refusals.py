@@ -75,6 +75,18 @@ def test_a_pod_with_local_data_or_that_asks_for_peace(nodes, kubernetes, pod, wh
     assert why in report["blocked"][0]["why"]
 
 
+def test_a_pod_with_local_data_goes_if_the_setting_lets_it(nodes, settings):
+    web = nodes()
+    web.only_on_old()
+    web.deploy(replicas=1, pod={"volumes": [{"name": "scratch", "emptyDir": {}}]})
+    web.schedulable()
+    refused(web, "PODS_NOT_EVICTABLE")
+    settings(evict_local_storage=True)
+    report = web.run()
+    assert report["evicted"] == 1
+    web.assert_node_swapped(report)
+
+
 def test_a_budget_that_can_never_be_met_is_named(nodes):
     web = nodes()
     web.deploy(budget={"maxUnavailable": 0})

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use security_enforcer::audit::findings::Findings;
 use spot_domain::events::OwnEvent;
+use spot_domain::owner_marks::OwnerMark;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
 
@@ -347,5 +348,16 @@ async fn grace_and_gap_of_the_settings_say_when_an_instance_is_due() {
         let mut account = Account::with_due(1);
         (account.settings.grace_hours, account.settings.audit_gap_minutes) = (grace_hours, audit_gap_minutes);
         assert_eq!(account.run().await.summary.due, due, "{grace_hours} hours, {audit_gap_minutes} minutes");
+    }
+}
+
+#[tokio::test]
+async fn owner_marks_of_the_settings_say_which_tag_authorises_an_instance() {
+    for (mark, authorised) in [("team", 1), ("squad", 0)] {
+        let mut account = Account::with(0);
+        account.settings.owner_marks = vec![OwnerMark::parse(mark).unwrap()];
+        account.pages = vec![vec![(instance(1), vec![("team", "shop")])]];
+        let run = account.run().await;
+        assert_eq!(counts(&run.audit.findings), (1, authorised, 1 - authorised), "{mark}");
     }
 }

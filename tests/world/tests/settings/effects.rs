@@ -112,32 +112,56 @@ fn of_notices_and_loop() -> Vec<Effect> {
         effect("rebalance_poisons", at_risk(), seen::days_of_poison, (false, 0..=0), (true, 15..=15)),
         effect("poison_threshold_accounts", interrupted(), seen::days_of_poison, (2, 0..=0), (1, 15..=15)),
         effect("max_at_risk_percent", at_risk(), seen::executions, (0, 0..=0), (100, 1..=1)),
-        effect("enrolment", looped(), seen::spot, ("opt-out", 2..=2), ("opt-in", 1..=1)),
+        effect("enrolment", one_enrolled(), seen::spot, ("opt-out", 2..=2), ("opt-in", 1..=1)),
         // The members are an hour old.
-        effect("settle_seconds", looped(), seen::loop_starts, (0, 0..=60), (7_200, 3_600..=5_400)),
+        effect("settle_seconds", one_enrolled(), seen::loop_starts, (0, 0..=60), (7_200, 3_600..=5_400)),
         effect("max_groups_at_once", two_enrolled(), seen::runs_at_once, (1, 1..=1), (5, 2..=2)),
         effect("max_failed_runs", failing_loop(), seen::runs_of_loop, (1, 1..=1), (2, 2..=2)),
     ]
 }
 
-/// The settings whose effect no history of the world shows, each with a test that does.
-const ELSEWHERE: [(&str, &str); 15] = [
-    ("max_poisons_per_account_per_hour", "tests/e2e/test_hub.py"),
-    ("max_poisons_per_account_per_day", "tests/e2e/test_hub.py"),
-    ("max_poisoned_share_of_region", "tests/e2e/test_risk_manager.py"),
-    ("evict_local_storage", "shared/cluster/src/pods/tests.rs"),
-    ("evict_unmanaged", "tests/e2e/test_node_refusals.py"),
-    ("kubeconfig_secrets", "tests/e2e/test_node_swap.py"),
-    ("grace_hours", "functions/security-enforcer/tests/audit.rs"),
-    ("audit_gap_minutes", "functions/security-enforcer/tests/audit.rs"),
-    ("owner_marks", "functions/security-enforcer/tests/terminate.rs"),
-    ("group_marks", "functions/security-enforcer/tests/terminate.rs"),
-    ("max_terminations_per_run", "functions/security-enforcer/tests/terminate.rs"),
-    ("max_terminations_percent", "functions/security-enforcer/tests/terminate.rs"),
-    ("volume_min_age_days", "shared/domain/src/waste/rules.rs"),
-    ("snapshot_min_age_days", "shared/domain/src/waste/rules.rs"),
-    ("storage_marks", "shared/domain/src/waste/rules.rs"),
+/// The settings whose effect no history of the world shows. Each has the file and the name of a test that sets it, and shows
+/// its effect.
+const ELSEWHERE: [(&str, &str, &str); 15] = [
+    (
+        "max_poisons_per_account_per_hour",
+        "tests/e2e/test_hub.py",
+        "test_a_flood_is_muted_and_told_and_a_replay_does_not_count",
+    ),
+    (
+        "max_poisons_per_account_per_day",
+        "tests/e2e/test_hub.py",
+        "test_an_account_that_stays_below_every_hours_limit_is_muted_for_the_day",
+    ),
+    (
+        "max_poisoned_share_of_region",
+        "tests/e2e/test_risk_manager.py",
+        "test_too_large_a_poisoned_share_is_said_and_stops_nothing",
+    ),
+    (
+        "evict_local_storage",
+        "tests/e2e/test_node_refusals.py",
+        "test_a_pod_with_local_data_goes_if_the_setting_lets_it",
+    ),
+    ("evict_unmanaged", "tests/e2e/test_node_refusals.py", "test_a_pod_that_nobody_would_bring_back"),
+    (
+        "kubeconfig_secrets",
+        "tests/e2e/test_node_swap.py",
+        "test_a_self_managed_cluster_is_reached_by_the_kubeconfig_of_a_secret",
+    ),
+    ("grace_hours", AUDIT, "grace_and_gap_of_the_settings_say_when_an_instance_is_due"),
+    ("audit_gap_minutes", AUDIT, "grace_and_gap_of_the_settings_say_when_an_instance_is_due"),
+    ("owner_marks", AUDIT, "owner_marks_of_the_settings_say_which_tag_authorises_an_instance"),
+    ("group_marks", TERMINATE, "a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated"),
+    ("max_terminations_per_run", TERMINATE, "one_more_than_a_run_may_terminate_and_none_goes"),
+    ("max_terminations_percent", TERMINATE, "a_tenth_of_the_running_may_go_and_not_one_more"),
+    ("volume_min_age_days", WASTE, "only_more_than_the_minimum_age_is_waste"),
+    ("snapshot_min_age_days", WASTE, "only_more_than_the_minimum_age_is_waste"),
+    ("storage_marks", WASTE, "an_owners_own_mark_keeps_storage_and_a_near_miss_does_not"),
 ];
+const AUDIT: &str = "functions/security-enforcer/tests/audit.rs";
+const TERMINATE: &str = "functions/security-enforcer/tests/terminate.rs";
+const WASTE: &str = "shared/domain/src/waste/rules.rs";
 
 /// A setting that the code reads, and of which no test shows that another value has another effect.
 const UNSHOWN: [&str; 1] = ["scan_parallelism"];
@@ -159,16 +183,25 @@ fn each_setting_has_its_effect_from_the_nearest_row() {
 #[test]
 fn every_setting_has_an_effect_here_or_a_test_elsewhere() {
     let shown = effects().into_iter().map(|effect| effect.setting);
-    let mut named: Vec<&str> = shown.chain(ELSEWHERE.map(|(setting, _)| setting)).chain(UNSHOWN).collect();
+    let mut named: Vec<&str> = shown.chain(ELSEWHERE.map(|(setting, ..)| setting)).chain(UNSHOWN).collect();
     named.sort_unstable();
     let mut all: Vec<&str> = Settings::reference().iter().map(|setting| setting.name).collect();
     all.sort_unstable();
     assert_eq!(named, all);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for (setting, path) in ELSEWHERE {
-        let test = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert!(test.contains(setting), "{path} says nothing of {setting}");
+    for (setting, path, test) in ELSEWHERE {
+        let file = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let body = body_of(&file, test).unwrap_or_else(|| panic!("{path} has no {test}"));
+        assert!(body.contains(setting), "{test} of {path} does not set {setting}");
     }
+}
+
+/// Returns what a file of Rust or Python has between the name of this function and the next function.
+fn body_of<'a>(file: &'a str, function: &str) -> Option<&'a str> {
+    ["fn ", "def "].into_iter().find_map(|keyword| {
+        let (_, rest) = file.split_once(&format!("{keyword}{function}("))?;
+        rest.split(keyword).next()
+    })
 }
 
 impl Effect {
@@ -294,16 +327,16 @@ fn noticed(act: Act) -> Scene {
 }
 
 /// A group with the loop's tag, and one without it.
-fn looped() -> Scene {
+fn one_enrolled() -> Scene {
     Scene { once_on_spot: Vec::new(), ..scene("loop") }
 }
 
 fn two_enrolled() -> Scene {
-    let worker = GroupSpec { name: "worker".to_owned(), ..looped().group };
-    Scene { other_groups: vec![worker], ..looped() }
+    let worker = GroupSpec { name: "worker".to_owned(), ..one_enrolled().group };
+    Scene { other_groups: vec![worker], ..one_enrolled() }
 }
 
 /// Every run of the loop fails, and the loop has four hours.
 fn failing_loop() -> Scene {
-    Scene { may_stay: true, acts: vec![(4 * 3_600, Act::CapacityIsBack)], ..failing(looped()) }
+    Scene { may_stay: true, acts: vec![(4 * 3_600, Act::CapacityIsBack)], ..failing(one_enrolled()) }
 }

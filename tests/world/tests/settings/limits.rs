@@ -79,16 +79,16 @@ fn cases() -> Vec<Case> {
 /// Returns the scenes, each with its name.
 fn works() -> Vec<(&'static str, Scene)> {
     let started = STARTED.map(|name| (name, scene(name)));
-    started.into_iter().chain([("loop", looped()), ("recommendation", at_risk())]).collect()
+    started.into_iter().chain([("loop", interrupted_in_loop()), ("recommendation", at_risk())]).collect()
 }
 
 /// A tagged group that the loop converts, and one without the tag. EC2 interrupts a Spot member before the first sweep. A
 /// setting may keep both from Spot.
-fn looped() -> Scene {
-    let looped = scene("loop");
-    let group = GroupSpec { size: 2, spot: 1, max: 3, ..looped.group.clone() };
+fn interrupted_in_loop() -> Scene {
+    let of_loop = scene("loop");
+    let group = GroupSpec { size: 2, spot: 1, max: 3, ..of_loop.group.clone() };
     let acts = vec![(10, Act::MemberIsInterrupted(0, 1))];
-    Scene { group, acts, once_on_spot: Vec::new(), may_stay: true, ..looped }
+    Scene { group, acts, once_on_spot: Vec::new(), may_stay: true, ..of_loop }
 }
 
 fn at_risk() -> Scene {
