@@ -17,8 +17,20 @@ def production(path):
 
 DECLARED = production(DECLARATION)
 SETTINGS = re.findall(r"(?m)^    (\w+): [^=\n]+ = .+, in .+;$", DECLARED)
-OTHERS = [path for part in ("functions", "shared") for path in sorted(ROOT.glob(f"{part}/*/src/**/*.rs"))]
-READERS = "\n".join(production(path) for path in OTHERS if path != DECLARATION and DECLARATION.with_suffix("") not in path.parents)
+SOURCES = [path for part in ("functions", "shared") for path in sorted(ROOT.glob(f"{part}/*/src/**/*.rs"))]
+
+
+def is_test(path):
+    return path.stem == "tests" or any(folder.name == "tests" for folder in path.relative_to(ROOT).parents)
+
+
+def is_reader(path):
+    return path != DECLARATION and DECLARATION.with_suffix("") not in path.parents and not is_test(path)
+
+
+READERS = "\n".join(production(path) for path in SOURCES if is_reader(path))
+# A binding or a field whose name ends so, or what is loaded, without its error.
+OF_SETTINGS = r"settings(?:::load\([^;{}]*?\)\s*\.await\?|\.map_err\([\w:]+\)\?)?"
 # The methods of `Settings`, each with its body.
 METHODS = re.findall(r"(?ms)^    pub fn (\w+)\(&self[^{]*\{\n(.*?)^    \}$", DECLARED)
 
@@ -26,7 +38,11 @@ METHODS = re.findall(r"(?ms)^    pub fn (\w+)\(&self[^{]*\{\n(.*?)^    \}$", DEC
 def is_read(setting):
     """Says if code outside of the declaration reads the setting: its field, or a method that does."""
     methods = [name for name, body in METHODS if re.search(rf"\bself\.{setting}\b", body)]
-    return re.search(rf"(?:\bsettings|\?)\s*\.{setting}\b", READERS) is not None or any(f".{name}(" in READERS for name in methods)
+    return is_taken(setting, READERS) or any(is_taken(rf"{name}\(", READERS) for name in methods)
+
+
+def is_taken(member, code):
+    return re.search(rf"{OF_SETTINGS}\s*\.\b{member}(?!\w)", code) is not None
 
 
 def test_the_settings_are_found():
@@ -41,3 +57,10 @@ def test_each_setting_is_read(setting):
 
 def test_a_setting_that_nothing_reads_is_noticed():
     assert not is_read("no_such_setting")
+    assert not is_taken("grace", "row.grace") and not is_taken("grace", "settings.grace_hours")
+    assert not is_taken(r"grace\(", "row.grace()") and is_taken(r"grace\(", "visit.settings\n    .grace()")
+
+
+def test_tests_are_no_readers():
+    tests = [path for path in SOURCES if is_test(path)]
+    assert tests and not any(is_reader(path) for path in tests)

@@ -93,8 +93,8 @@ impl WasteScanner {
         }
         let (account_id, region) = (run.request.account_id.as_ref(), run.request.region.as_ref());
         let plan = plan(&self.stack, account_id, region).await?;
-        let own = settings::load(&self.stack, &self.stack.account_id, &self.stack.region).await;
-        let parallelism = own.map_err(PlanError::from)?.scan_parallelism as usize;
+        let settings = settings::load(&self.stack, &self.stack.account_id, &self.stack.region).await;
+        let parallelism = settings.map_err(PlanError::from)?.scan_parallelism as usize;
         let moved = AtomicBool::new(false);
         let progress: Vec<ScanProgress> = stream::iter(&plan.visits)
             .map(|visit| {
