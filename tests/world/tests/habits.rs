@@ -51,6 +51,11 @@ fn says(ended: &Ended, words: &str) -> bool {
     ended.world.chronicle.to_string().contains(words)
 }
 
+/// Returns the number of histories of a sample: that of the variable `HISTORIES`, or else this one.
+fn histories(sample: usize) -> usize {
+    std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(sample)
+}
+
 /// The promises hold, and the chronicle of one history at least has these words. Half of the sample are faults at calls of this
 /// action, half are faults at others, both spread evenly.
 fn sampled(scene: &Scene, action: &str, sample: usize, words: &str) {
@@ -58,10 +63,9 @@ fn sampled(scene: &Scene, action: &str, sample: usize, words: &str) {
     let calls = &ended.world.chronicle.calls;
     assert!(calls.iter().any(|call| call.action == action), "nothing of it asks for {action}");
     let told = AtomicUsize::new(usize::from(says(&ended, words)));
-    let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(sample);
     let concerned = plans(scene, calls, |call| call.action == action);
     let others = plans(scene, calls, |call| call.action != action);
-    let (half, mut random) = ((histories / 2).max(1), fastrand::Rng::with_seed(SEED));
+    let (half, mut random) = ((histories(sample) / 2).max(1), fastrand::Rng::with_seed(SEED));
     let sample = [&concerned, &others].map(|plans| spread(plans, half, &mut random)).concat();
     let findings = all_that(scene, &sample, |ended| {
         told.fetch_add(usize::from(says(ended, words)), Ordering::Relaxed);

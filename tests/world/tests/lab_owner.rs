@@ -17,7 +17,7 @@ use spot_world::virtual_time::{BEGIN, now};
 
 use crate::holds::lab::{
     OLD_DRAINS, SWAP_IS_OVER, TWIN_BOOTS, acts, alive, assert_ends, assert_twin_serves, assert_untouched,
-    holder, is_told, old, unhealthy_in, volumes, why_not_untouched,
+    holder, old, person_knows_of, unhealthy_in, volumes, why_not_untouched,
 };
 use crate::holds::{
     faults_beside, first_call_by, holds, last_call, output, play_or_tell, scene, stopped_after,
@@ -40,7 +40,11 @@ fn an_image_that_fails_leaves_the_old_instance_as_it_was_and_a_person_knows() {
     let ended = play_or_tell(&whose_image_fails(), Plan::none());
     assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("IMAGE_FAILED"));
     assert_untouched(&ended);
-    assert!(is_told(&ended, &old()) && is_told(&ended, "ami-1"), "{:?}", ended.world.mailbox.messages);
+    assert!(
+        person_knows_of(&ended, &old()) && person_knows_of(&ended, "ami-1"),
+        "{:?}",
+        ended.world.mailbox.messages
+    );
     assert!(ended.world.chronicle.calls.iter().all(|call| call.action != "RunInstances"));
 }
 
@@ -74,7 +78,7 @@ fn the_volume_of_a_twin_that_had_begun_to_serve_stays_and_a_person_knows() {
     let ended = play_or_tell(&Scene { habits, ..with_outliving_volumes() }, Plan::none());
     assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("NEWCOMER_NOT_SERVING"));
     let [left] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
-    assert!(is_told(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
+    assert!(person_knows_of(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
 }
 
 /// A backup policy of the account makes a volume with all tags of the twin's.
@@ -88,7 +92,7 @@ fn a_volume_that_only_bears_the_tag_of_the_swap_is_left_alone_and_a_person_knows
     let scene = Scene { happenings, ..whose_twin_is_ill(with_outliving_volumes()) };
     let ended = play_or_tell(&scene, Plan::none());
     let [copy] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
-    assert!(is_told(&ended, copy), "{copy}: {:?}", ended.world.mailbox.messages);
+    assert!(person_knows_of(&ended, copy), "{copy}: {:?}", ended.world.mailbox.messages);
 }
 
 #[test]
@@ -341,7 +345,7 @@ fn the_volume_of_a_twin_stays_if_its_owner_asks_for_the_old_instance_and_a_perso
     assert_ends(&ended, "bring-back", "BROUGHT_BACK", &Value::Null);
     assert_untouched(&ended);
     let [left] = volumes(&ended)[..] else { panic!("{:?}", volumes(&ended)) };
-    assert!(is_told(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
+    assert!(person_knows_of(&ended, left), "{left}: {:?}", ended.world.mailbox.messages);
 }
 
 #[test]

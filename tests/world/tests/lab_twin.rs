@@ -10,12 +10,12 @@ use spot_world::scene::Scene;
 
 use crate::holds::lab::{
     OLD_DRAINS, SWAP_IS_OVER, TWIN_BOOTS, alive, assert_ends, assert_twin_serves, assert_untouched, holder,
-    is_told, old, unhealthy_in,
+    old, person_knows_of, unhealthy_in,
 };
 use crate::holds::{holds, last_call, output, play_or_tell, scene};
 
-/// Lets the owner act at these seconds.
-fn acts<const N: usize>(acts: [(u64, Act); N]) -> Ended {
+/// Plays the swap of the instance, whose owner acts on it or on its twin at these seconds.
+fn swap_beside<const N: usize>(acts: [(u64, Act); N]) -> Ended {
     play_or_tell(&Scene { acts: acts.into(), ..Scene::of_instance() }, Plan::none())
 }
 
@@ -37,7 +37,7 @@ fn twin(ended: &Ended) -> &str {
 #[test]
 fn the_old_instance_serves_again_if_its_owner_terminates_the_twin() {
     for at in [TWIN_BOOTS, OLD_DRAINS] {
-        let ended = acts([(at, of_twin(TwinAct::Terminates))]);
+        let ended = swap_beside([(at, of_twin(TwinAct::Terminates))]);
         assert_rolled_back(&ended);
         assert_untouched(&ended);
     }
@@ -45,16 +45,16 @@ fn the_old_instance_serves_again_if_its_owner_terminates_the_twin() {
 
 #[test]
 fn a_twin_that_its_owner_terminates_after_the_swap_is_his_to_end() {
-    let ended = acts([(SWAP_IS_OVER, of_twin(TwinAct::Terminates))]);
+    let ended = swap_beside([(SWAP_IS_OVER, of_twin(TwinAct::Terminates))]);
     assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
     assert_eq!(alive(&ended), [""; 0]);
     assert_eq!(ended.world.fleet.instances()[&old()].state, Ec2State::Stopped);
 }
 
 #[test]
-fn a_twin_that_its_owner_tags_or_opts_out_takes_over() {
+fn a_twin_that_its_owner_tags_opts_out_or_registers_elsewhere_takes_over() {
     for act in [TwinAct::Tags, TwinAct::OptsOut, TwinAct::RegistersElsewhere] {
-        let ended = acts([(TWIN_BOOTS, of_twin(act))]);
+        let ended = swap_beside([(TWIN_BOOTS, of_twin(act))]);
         assert_ends(&ended, "by-hand", "SWAPPED", &Value::Null);
         let twin = assert_twin_serves(&ended);
         assert_eq!((alive(&ended), holder(&ended)), (vec![twin], Some(twin)));
@@ -68,12 +68,12 @@ fn a_twin_that_its_owner_has_come_to_use_outlives_the_way_back_and_a_person_know
     let ends_the_swap = (OLD_DRAINS, Act::OwnerOfInstance(LabAct::ProtectsOldFromStop));
     for act in [TwinAct::OptsOut, TwinAct::RegistersElsewhere] {
         for at in [TWIN_BOOTS, OLD_DRAINS] {
-            let ended = acts([(at, of_twin(act)), ends_the_swap]);
+            let ended = swap_beside([(at, of_twin(act)), ends_the_swap]);
             assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
             let (old, twin) = (old(), twin(&ended));
             assert_eq!(alive(&ended), [old.as_str(), twin]);
             assert_eq!((holder(&ended), unhealthy_in(&ended, &old)), (Some(old.as_str()), None));
-            assert!(is_told(&ended, twin), "{:?}", ended.world.mailbox.messages);
+            assert!(person_knows_of(&ended, twin), "{:?}", ended.world.mailbox.messages);
         }
     }
 }
@@ -82,7 +82,7 @@ fn a_twin_that_its_owner_has_come_to_use_outlives_the_way_back_and_a_person_know
 fn a_twin_that_its_owner_has_come_to_use_does_not_give_way_to_the_old_instance() {
     let asks = (SWAP_IS_OVER, Act::OwnerOfInstance(LabAct::AsksForOld));
     for act in [TwinAct::OptsOut, TwinAct::RegistersElsewhere] {
-        let ended = acts([(SWAP_IS_OVER - 100, of_twin(act)), asks]);
+        let ended = swap_beside([(SWAP_IS_OVER - 100, of_twin(act)), asks]);
         assert_ends(&ended, "bring-back", "REFUSED", &json!("INSTANCE_CHANGED"));
         assert_eq!(holder(&ended), Some(assert_twin_serves(&ended)));
     }
@@ -92,11 +92,11 @@ fn a_twin_that_its_owner_has_come_to_use_does_not_give_way_to_the_old_instance()
 #[test]
 fn a_twin_that_its_owner_opts_out_while_the_old_instance_comes_back_stays_and_a_person_knows() {
     let asks = (SWAP_IS_OVER, Act::OwnerOfInstance(LabAct::AsksForOld));
-    let ended = acts([asks, (SWAP_IS_OVER + 20, of_twin(TwinAct::OptsOut))]);
+    let ended = swap_beside([asks, (SWAP_IS_OVER + 20, of_twin(TwinAct::OptsOut))]);
     assert_ends(&ended, "bring-back", "BROUGHT_BACK", &Value::Null);
     let (old, twin) = (old(), twin(&ended));
     assert_eq!((alive(&ended), holder(&ended)), (vec![old.as_str(), twin], Some(old.as_str())));
-    assert!(is_told(&ended, twin), "{:?}", ended.world.mailbox.messages);
+    assert!(person_knows_of(&ended, twin), "{:?}", ended.world.mailbox.messages);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_twin_that_its_owner_takes_out_has_the_swap_undone() {
     let ended = play_or_tell(&Scene::of_instance(), plan);
     assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("INSTANCE_CHANGED"));
     assert_untouched(&ended);
-    let ended = acts([(OLD_DRAINS, of_twin(TwinAct::TakesOut))]);
+    let ended = swap_beside([(OLD_DRAINS, of_twin(TwinAct::TakesOut))]);
     assert_ends(&ended, "by-hand", "ROLLED_BACK", &json!("NEWCOMER_NOT_SERVING"));
     assert_untouched(&ended);
 }

@@ -87,7 +87,8 @@ fn acts() -> impl Strategy<Value = Act> {
 }
 
 /// What others do beside the swap of an instance, its owner among them. A target group of his that he makes a second time would
-/// take the place of the first, without its targets: that act is played alone (`lab_owner.rs`).
+/// take the place of the first, without its targets: that act is played alone, on the old instance
+/// (`lab_owner.rs`) and on the twin (`lab_twin.rs`).
 fn acts_beside_instance() -> impl Strategy<Value = Act> {
     let may_repeat = |act: &LabAct| *act != LabAct::RegistersOldElsewhere;
     let of_owner = LabAct::ALL.into_iter().filter(may_repeat).map(Act::OwnerOfInstance);

@@ -7,7 +7,7 @@ use spot_world::fleet::{AwsHabits, SetBesidePolicy};
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
-use super::{FEW, SEED};
+use super::{FEW, SEED, histories};
 use crate::holds::{self, last_call, play_or_tell};
 
 const SCALES_OUT: Act = Act::PolicyScales(2);
@@ -43,7 +43,7 @@ fn survives_faults(scene: &Scene) {
         })
     });
     let plans: Vec<_> = plans.collect();
-    let sample = spread(&plans, FEW, &mut fastrand::Rng::with_seed(SEED));
+    let sample = spread(&plans, histories(FEW), &mut fastrand::Rng::with_seed(SEED));
     holds::holds(Ok(all(scene, &sample)));
 }
 

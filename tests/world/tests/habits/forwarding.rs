@@ -15,7 +15,7 @@ use spot_world::scene::{ACCOUNT, Happening, PROD_ACCOUNT, Scene};
 use spot_world::virtual_time::now;
 use spot_world::wire::Service;
 
-use super::{FEW, SEED, assert_swaps, plans, sampled};
+use super::{FEW, SEED, assert_swaps, histories, plans, sampled};
 use crate::holds::{self, play_or_tell};
 
 /// A group of another PROD account, and an instance of a LAB account.
@@ -54,7 +54,7 @@ fn a_place_is_blind_and_nothing_is_launched_there_where_aws_shows_its_rule_other
         assert_eq!(launches_nothing(&ended), Ok(()), "{}", ended.world.chronicle);
         let calls = &ended.world.chronicle.calls;
         let looks = plans(&scene, calls, |call| call.is_read && call.service == Service::EventBridge);
-        let sample = spread(&looks, FEW, &mut fastrand::Rng::with_seed(SEED));
+        let sample = spread(&looks, histories(FEW), &mut fastrand::Rng::with_seed(SEED));
         holds::holds(Ok(all_that(&scene, &sample, launches_nothing)));
         let settings = [("blind_gate".to_owned(), json!("allow"))].into();
         let allowed = play_or_tell(&Scene { settings, ..scene }, Plan::none());

@@ -15,7 +15,7 @@ pub(crate) const OLD_DRAINS: u64 = 230;
 /// The swap is over at this second.
 pub(crate) const SWAP_IS_OVER: u64 = 900;
 
-/// Lets the owner act at these seconds.
+/// Plays the scene, whose owner acts on the old instance at these seconds.
 pub(crate) fn acts(scene: Scene, acts: &[(u64, LabAct)]) -> Ended {
     let acts = acts.iter().map(|(at, act)| (*at, Act::OwnerOfInstance(*act))).collect();
     play_or_tell(&Scene { acts, ..scene }, Plan::none())
@@ -75,7 +75,8 @@ pub(crate) fn assert_twin_serves(ended: &Ended) -> &str {
     &twin.id
 }
 
-pub(crate) fn is_told(ended: &Ended, of: &str) -> bool {
+/// Returns true if a message to people names this.
+pub(crate) fn person_knows_of(ended: &Ended, of: &str) -> bool {
     ended.world.mailbox.messages.iter().any(|told| told.message.contains(of))
 }
 
