@@ -1,5 +1,5 @@
-//! What a notice of EC2 does to the pool of its instance: poisoned once, for as many days from the notice's own time as the
-//! settings say.
+//! What a notice of EC2 does to the pool of its instance: it is poisoned once. The poison lasts as many days from the notice's
+//! own time as the settings say.
 
 use std::collections::BTreeMap;
 

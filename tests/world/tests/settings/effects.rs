@@ -1,5 +1,6 @@
-//! What each setting does: two values of it, and what a history shows of each. In one of its two histories the row of account
-//! and region has the one value and that of the account the other; in the second, account and global scope. The nearer counts.
+//! What each setting does: two values of it, and what a history shows of each. In one history, the row of account and region
+//! has the one value, and that of the account the other. In a second one, these are the rows of the account and of the global
+//! scope. The nearer counts.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The least and the greatest value of each setting, each of one that lists its values, and a sample of a text, in every kind
-//! of work. The list is that of the code: a new setting is played without a word here.
+//! Values of each setting in every kind of work: the least and the greatest, each of one that lists its values, and a sample of
+//! a text. The list is that of the code: a new setting is played without a word here.
 
 use serde_json::{Value, json};
 use spot_domain::settings::{Setting, Settings};
