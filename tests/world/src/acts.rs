@@ -193,6 +193,9 @@ impl World {
             wish.desired = asked.min(wish.max).max(min);
             wish.desired_at_most = wish.desired_at_most.max(wish.desired);
         });
+        if by != 0 {
+            self.oracles.moves_desired(name);
+        }
         if self.room_taken(name) > 0 {
             self.room_taken_at.get_or_insert_with(now);
         }
@@ -230,6 +233,7 @@ impl World {
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
+            self.oracles.moves_desired(name);
             self.group_follows(name, u64::from(before.abs_diff(to)));
         }
     }
@@ -246,6 +250,9 @@ impl World {
                 wish.desired = wish.desired.min(to);
                 wish.desired_at_most = wish.desired_at_most.min(to);
             });
+            if after != before {
+                self.oracles.moves_desired(name);
+            }
             self.group_follows(name, u64::from(before.abs_diff(after)));
         }
     }

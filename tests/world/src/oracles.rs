@@ -81,6 +81,12 @@ pub struct Oracles {
     pub settings: Settings,
     /// What the owners have asked for before, by group and the time of the change.
     earlier: Vec<(String, Timestamp, Wish)>,
+    /// When others have moved desired, by group: also to what the owner has asked for all the time.
+    moved_desired: Vec<(String, Timestamp)>,
+    /// When a decrement of ours has last taken what others had asked for, by group.
+    lost_desired_at: BTreeMap<String, Timestamp>,
+    /// When groups were described without a fault.
+    groups_seen_at: Vec<Timestamp>,
     /// What MaxSize was before a change of the owner that a call of ours may have overwritten, by group: the call says
     /// which, and not how many more.
     raced_max: BTreeMap<String, u32>,
@@ -136,6 +142,9 @@ impl Oracles {
             broken: None,
             excuses: Excuses::default(),
             earlier: Vec::new(),
+            moved_desired: Vec::new(),
+            lost_desired_at: BTreeMap::new(),
+            groups_seen_at: Vec::new(),
             raced_max: BTreeMap::new(),
             owners: BTreeSet::new(),
             journals: BTreeMap::new(),
@@ -233,7 +242,7 @@ impl Oracles {
         seen: Seen<'_>,
     ) {
         for name in seen.fleet.groups().keys() {
-            self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
+            self.races(call, name, sent_at, before, seen.fleet);
             if answer.status == 200 {
                 self.overwrites(call, name, sent_at - JUST_BEFORE, seen.fleet);
             }

@@ -3,6 +3,7 @@
 use super::Oracles;
 use super::inheritance::swap_of;
 use crate::fleet::{Ec2Instance, Ec2State, Fleet};
+use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall};
 
 /// The phases that look at the newcomer before the old instance leaves.
@@ -10,9 +11,12 @@ const LOOKS: [&str; 2] = ["ClusterOptimizer WaitForInService", RETIRES];
 const RETIRES: &str = "ClusterOptimizer RetireOld";
 
 impl Oracles {
-    /// Notes the dead instances that a description shows to the phases before a departure. It is not old, and its answer
-    /// arrives.
+    /// Notes the dead instances that a description shows to the phases before a departure, and when one of groups was made. It
+    /// is not old, and its answer arrives.
     pub fn after_look(&mut self, call: &ApiCall, by: &str, answer: &ApiAnswer, fleet: &Fleet) {
+        if call.action == "DescribeAutoScalingGroups" && answer.status == 200 {
+            self.groups_seen_at.push(now());
+        }
         if call.action != "DescribeInstances" || answer.status != 200 || !LOOKS.contains(&by) {
             return;
         }

@@ -2,37 +2,69 @@
 
 use jiff::Timestamp;
 
-use super::Oracles;
+use super::{JUST_BEFORE, Oracles};
 use crate::fleet::Fleet;
+use crate::virtual_time::now;
 use crate::wire::ApiCall;
 
 impl Oracles {
+    /// Somebody else moves the desired capacity of a group.
+    pub(crate) fn moves_desired(&mut self, group: &str) {
+        self.moved_desired.push((group.to_owned(), now()));
+    }
+
     /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
     /// AWS has no call with a condition.
     pub(super) fn races(
         &mut self,
         call: &ApiCall,
         name: &str,
-        since: Timestamp,
+        sent_at: Timestamp,
         before: &Fleet,
         after: &Fleet,
     ) {
         let (Some(was), Some(is)) = (before.group(name), after.group(name)) else { return };
+        if is.desired != was.desired {
+            self.races_for_desired(call, name, sent_at, is.desired);
+        }
+        let since = sent_at - JUST_BEFORE;
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
-        // MaxSize, or desired set to what it was before our one, takes our one from desired, too.
-        let has_resized = earlier().any(|(.., before)| before.suspended == wish.suspended);
         let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
-        if has_resized && is.desired != was.desired {
-            wish.desired = wish.desired.min(is.desired);
-            wish.desired_at_most = wish.desired_at_most.max(is.desired);
-        }
         if let Some(before) = before_max.filter(|_| is.max != was.max) {
             self.raced_max.insert(name.to_owned(), before);
         }
         if call.action == "SuspendProcesses" && earlier().next().is_some() {
             wish.suspended.retain(|process| !call.list("ScalingProcesses").contains(&process.as_str()));
         }
+    }
+
+    /// A call of ours has changed desired to `is`. It may take one that is not ours if it could not know: the wish differs from
+    /// one of just before, or others have moved desired since the last look before the call. They may have moved it to what the
+    /// owner has asked for all the time: by a MaxSize below our one, or to the number of before.
+    fn races_for_desired(&mut self, call: &ApiCall, name: &str, sent_at: Timestamp, is: u32) {
+        let Some(wish) = self.wishes.get_mut(name) else { return };
+        let (since, lost_at) = (sent_at - JUST_BEFORE, self.lost_desired_at.get(name));
+        // What one decrement has taken excuses no second one.
+        let counts =
+            |of: &str, at: Timestamp| of == name && at >= since && lost_at.is_none_or(|lost| at > *lost);
+        let mut earlier = self.earlier.iter().filter(|(of, at, _)| counts(of, *at));
+        let wish_differs = earlier.any(|(.., before)| before.desired != wish.desired);
+        let seen_at = self.groups_seen_at.iter().rfind(|seen| **seen <= sent_at);
+        let is_unseen = |at: Timestamp| seen_at.is_none_or(|seen| at > *seen);
+        let is_moved_unseen = self.moved_desired.iter().any(|(of, at)| counts(of, *at) && is_unseen(*at));
+        if !wish_differs && !is_moved_unseen {
+            return;
+        }
+        // MaxSize cuts all that is above it. Any other call takes one.
+        let cuts = call.action == "UpdateAutoScalingGroup";
+        let at_least = if cuts { 0 } else { wish.desired.saturating_sub(1) };
+        let left = wish.desired.min(is.max(at_least));
+        if left < wish.desired && !cuts {
+            self.lost_desired_at.insert(name.to_owned(), now());
+        }
+        wish.desired = left;
+        wish.desired_at_most = wish.desired_at_most.max(is);
     }
 
     /// SetDesiredCapacity is an absolute number, and our one is in it. What the owner has asked for since the look may be lost.

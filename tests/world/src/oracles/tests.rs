@@ -229,6 +229,45 @@ fn a_wish_that_a_call_of_ours_overwrites_is_lost_and_one_that_stands_is_not() {
     }
 }
 
+/// Carries a call out as it is sent, now, and returns the first promise that is broken. A second passes.
+fn breaks_now(world: &mut World, call: &ApiCall) -> Option<String> {
+    let (number, _) = world.is_sent(call, None);
+    world.carries_out(number, call);
+    virtual_time::skip(Duration::from_secs(1));
+    world.oracles.broken.clone()
+}
+
+/// Desired holds our one, and somebody takes that away: what the owner asks for is as before.
+#[test]
+fn a_desired_that_is_moved_back_loses_one_to_a_decrement_that_could_not_know_and_none_to_another() {
+    let describe = [("AutoScalingGroupNames.member.1", "web")];
+    let describe = call("autoscaling", "DescribeAutoScalingGroups", &describe);
+    let acts: [fn(&mut World); 2] =
+        [|world| world.owner_sets_desired("web", 2), |world| world.owner_sets_max("web", 2)];
+    for (act, is_seen) in [(0, false), (0, true), (1, false), (1, true)] {
+        virtual_time::begin();
+        let mut world = world_with(GroupSpec { size: 3, min: 0, max: 4, ..GroupSpec::default() });
+        let wish = world.oracles.wishes.get_mut("web").unwrap();
+        (wish.desired, wish.desired_at_most) = (2, 2);
+        assert_eq!(breaks_now(&mut world, &describe), None);
+        acts[act](&mut world);
+        virtual_time::skip(Duration::from_secs(1));
+        assert_eq!(world.fleet.group("web").map(|group| group.desired), Some(2));
+        if is_seen {
+            assert_eq!(breaks_now(&mut world, &describe), None);
+        }
+        let first = detach(&world);
+        let broken = breaks_now(&mut world, &first);
+        let told = is_seen.then(|| "desired of web is 1, and its owner asks for 2".to_owned());
+        assert_eq!(broken, told, "{act}");
+        if !is_seen {
+            let second = detach(&world);
+            let broken = breaks_now(&mut world, &second);
+            assert_eq!(broken.as_deref(), Some("desired of web is 0, and its owner asks for 1"), "{act}");
+        }
+    }
+}
+
 #[test]
 fn a_desired_that_nobody_asked_for_breaks_a_promise_unless_a_resize_hides_our_one() {
     for (may_hold_ours, is_broken) in [(false, true), (true, false)] {
