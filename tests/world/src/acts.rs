@@ -7,7 +7,7 @@ mod lab;
 mod text;
 mod twin;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::event_bridge::SpotNotice;
@@ -29,6 +29,13 @@ const NOTICE: SignedDuration = SignedDuration::from_secs(120);
 const PEAK: SignedDuration = SignedDuration::from_hours(2);
 /// The processes that an owner suspends.
 const PROCESSES: [&str; 3] = ["AZRebalance", "Launch", "Terminate"];
+
+/// A policy has scaled a group out beyond its owner's MaxSize.
+#[derive(Debug, Clone)]
+pub(crate) struct RoomTaken {
+    group: String,
+    since: Timestamp,
+}
 
 /// An act of somebody else. A number that says which member counts around the members of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,27 +203,32 @@ impl World {
         if by != 0 {
             self.oracles.moves_desired(name);
         }
-        if self.room_taken(name) > 0 {
-            self.room_taken_at.get_or_insert_with(now);
+        if by > 0 && self.beyond_max(name) > 0 {
+            self.room_taken.get_or_insert_with(|| RoomTaken { group: name.to_owned(), since: now() });
         }
         self.group_follows(name, by.unsigned_abs());
     }
 
     /// A policy that has scaled out beyond the owner's MaxSize, into the room that we made, scales in again at the end of its
-    /// peak.
+    /// peak. If the room is gone before, there is nothing to give back.
     pub(crate) fn policy_gives_room_back(&mut self) {
-        if self.room_taken_at.is_none_or(|at| now().duration_since(at) < PEAK) {
+        let Some(RoomTaken { group, since }) = self.room_taken.take() else { return };
+        let beyond = self.beyond_max(&group);
+        if beyond == 0 {
             return;
         }
-        self.room_taken_at = None;
-        let name = self.fleet.groups().keys().next().cloned().unwrap_or_default();
-        let taken = self.room_taken(&name);
-        self.fleet.scale(&name, -taken, now());
-        self.group_follows(&name, taken.unsigned_abs().into());
+        if now().duration_since(since) < PEAK {
+            self.room_taken = Some(RoomTaken { group, since });
+            return;
+        }
+        self.chronicle.notes(format_args!("-- the policy of {group} scales in by {beyond}"));
+        self.fleet.scale(&group, -beyond, now());
+        self.oracles.moves_desired(&group);
+        self.group_follows(&group, beyond.unsigned_abs().into());
     }
 
     /// Returns how far desired is above the owner's MaxSize.
-    fn room_taken(&self, name: &str) -> i32 {
+    fn beyond_max(&self, name: &str) -> i32 {
         let asked = self.fleet.group(name).zip(self.oracles.wishes.get(name));
         let above = asked.map_or(0, |(group, wish)| group.desired.saturating_sub(wish.max));
         i32::try_from(above).unwrap_or_default()
@@ -332,7 +344,7 @@ impl World {
     /// Poisons the pool of an instance for so long, as the risk manager writes it.
     fn poisons(&mut self, id: &str, lasts: SignedDuration) {
         let Some(pool) = self.pool_of(id) else { return };
-        let seconds = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
+        let seconds = |at: Timestamp| json!({"N": at.as_second().to_string()});
         let row = json!({
             "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "poisoned_at": seconds(now()),
             "poison_expires_at": seconds(now() + lasts), "cause": {"S": "interruption"},

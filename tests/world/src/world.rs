@@ -7,6 +7,7 @@ use serde_json::Value;
 use spot_domain::enrolment::Enrolment;
 use spot_domain::settings::Settings;
 
+use crate::acts::RoomTaken;
 use crate::chronicle::{Chronicle, SentCall};
 use crate::cluster::{Cluster, no_cluster, not_played};
 use crate::event_bridge::EventBridge;
@@ -58,8 +59,8 @@ pub struct World {
     pub awaits_spot: bool,
     /// Acts of others that wait for a group on Spot.
     pub acts_to_come: usize,
-    /// Since when a policy has room that we made.
-    pub(crate) room_taken_at: Option<Timestamp>,
+    /// The room that we made and a policy has taken.
+    pub(crate) room_taken: Option<RoomTaken>,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
 }
 
@@ -82,7 +83,7 @@ impl World {
             is_watched: false,
             awaits_spot: false,
             acts_to_come: 0,
-            room_taken_at: None,
+            room_taken: None,
             past: VecDeque::new(),
         }
     }
