@@ -125,6 +125,10 @@ impl World {
     /// A call takes effect.
     pub fn carries_out(&mut self, number: usize, call: &ApiCall) -> ApiAnswer {
         self.passes();
+        if self.is_elsewhere(call) && !is_read(call) {
+            let account = call.account.as_deref().unwrap_or(ACCOUNT);
+            self.oracles.is_not_played(&format!("{} in account {account}, which has nothing", call.action));
+        }
         let before = (!is_read(call)).then(|| (self.fleet.clone(), self.cluster.clone()));
         let answer = match call.service {
             Service::DynamoDb => self.tables.carry_out(call, now()),
