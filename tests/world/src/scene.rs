@@ -179,7 +179,12 @@ impl Scene {
 
     /// Tells the oracles the settings in force, and begins the ledger of a stand-alone instance.
     fn sets_the_oracles(&self, world: &mut World) {
-        let settings = settings::in_force(&world.tables, self.account());
+        let mut settings = settings::in_force(&world.tables, self.account());
+        // The input of a node's swap may set the time of its drain.
+        let seconds = self.input.get("drain_timeout_seconds").and_then(Value::as_u64);
+        if let Some(seconds) = seconds.and_then(|seconds| u32::try_from(seconds).ok()) {
+            settings.drain_timeout_seconds = seconds;
+        }
         if self.lab.is_some() {
             let terminates_old = self.terminates_old(&settings);
             world.oracles.lab = Some(LabLedger::of(&world.fleet, &self.first_instance(), terminates_old));

@@ -10,9 +10,12 @@ use crate::fleet::{Ec2State, Fleet};
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
-/// The time for which a drain waits for another pod before it evicts the last Ready one of a workload: at least so long, or
-/// half of its own time.
-const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// The phases whose time is that of the drain.
+const DRAINS: [&str; 2] = ["KubernetesOptimizer Drain", "KubernetesOptimizer Terminate"];
+/// The time for which a way back waits for another pod before it evicts the last Ready one of a workload.
+const WAY_BACK_KEEPS_LAST_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// A cordon shows to the oracles with the next call.
+const CORDON_SHOWS_WITHIN: SignedDuration = SignedDuration::from_secs(2);
 
 impl Oracles {
     /// Notes since when nodes are cordoned.
@@ -73,14 +76,19 @@ impl Oracles {
             let is_several = |workload: &WorkloadSpec| workload.name == pod.workload && workload.replicas > 1;
             let has_several = after.workloads().iter().any(is_several);
             let since = pod.node.as_ref().and_then(|node| self.cordoned.get(node));
-            let half = SignedDuration::from_secs(i64::from(self.settings.drain_timeout_seconds / 2));
-            let kept_for = LAST_READY_KEPT_FOR.min(half);
+            let kept_for = self.keeps_last_for(&sent.by) - CORDON_SHOWS_WITHIN;
             let is_early = since.is_none_or(|since| now().duration_since(*since) < kept_for);
             let may_be_last = !is_early || sent.by.ends_with("EvacuateNode");
             self.holds(serving > 0 || !has_several || may_be_last, || {
                 format!("evicted the last Ready pod of {}, which wants several", pod.workload)
             });
         }
+    }
+
+    /// Returns the time for which a phase keeps the last Ready pod of a workload: a drain for two thirds of its own.
+    fn keeps_last_for(&self, by: &str) -> SignedDuration {
+        let drain = SignedDuration::from_secs(self.settings.drain_timeout_seconds.into());
+        if DRAINS.contains(&by) { drain * 2 / 3 } else { WAY_BACK_KEEPS_LAST_FOR }
     }
 
     /// A node leaves its group only once its pods have moved, and an old one only once all pods serve elsewhere. A node that

@@ -102,6 +102,43 @@ fn the_last_ready_pod_of_several_breaks_a_promise_and_the_first_does_not() {
     assert!(breaks(&mut world, &evict(&api[1])).unwrap().contains("the last Ready pod of api"));
 }
 
+/// Evicts both pods of a workload at once, so long after the cordon of their nodes, and returns the promise that it breaks.
+fn breaks_after(cordoned_for: u64, by: &str) -> Option<String> {
+    virtual_time::begin();
+    let mut world = two_nodes();
+    world.oracles.settings.drain_timeout_seconds = 180;
+    let names: Vec<String> = world.cluster.as_ref().unwrap().nodes().keys().cloned().collect();
+    for name in names {
+        world.cluster.as_mut().unwrap().owner_cordons(&name, true);
+    }
+    world.passes();
+    virtual_time::skip(Duration::from_secs(cordoned_for));
+    for pod in pods_of(&world, "api") {
+        let evict = evict(&pod);
+        let (number, _) = world.is_sent(&evict, None);
+        by.clone_into(&mut world.chronicle.calls[number].by);
+        assert_eq!(world.carries_out(number, &evict).status, 201);
+    }
+    world.oracles.broken
+}
+
+/// A drain keeps it for two thirds of its time, and a way back for five minutes.
+#[test]
+fn the_last_ready_pod_of_several_may_go_once_the_time_of_its_phase_is_over() {
+    let cases = [
+        (110, "KubernetesOptimizer Drain", true),
+        (121, "KubernetesOptimizer Drain", false),
+        (121, "KubernetesOptimizer Rollback", true),
+        (290, "Reconciler event", true),
+        (301, "Reconciler event", false),
+    ];
+    for (cordoned_for, by, is_broken) in cases {
+        let told = breaks_after(cordoned_for, by);
+        let is_told = told.as_ref().is_some_and(|told| told.contains("the last Ready pod of api"));
+        assert_eq!((told.is_some(), is_told), (is_broken, is_broken), "{cordoned_for} s, {by}: {told:?}");
+    }
+}
+
 #[test]
 fn the_pod_of_an_agent_or_of_a_file_breaks_a_promise() {
     for workload in ["agent", ""] {
