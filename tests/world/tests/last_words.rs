@@ -18,6 +18,8 @@ use crate::holds::{holds, play_or_tell, scene, stopped_after};
 
 /// A policy takes our MaxSize for its own, in the second of the attach. The swap is undone, and nothing tells whose desired is.
 const IN_DOUBT: &str = "group 73 max=1 zones=1 has_target_group=1 45~PolicyScales(2)";
+/// What a person is told of the doubt.
+const DOUBT: &str = "if neither you nor a scaling policy has raised it, lower it by one";
 /// So many calls before the message, and after it, a Lambda may die.
 const AROUND: usize = 12;
 const DEATHS: [Fault; 2] = [Fault::DiesBefore, Fault::DiesAfter];
@@ -37,9 +39,30 @@ impl History {
         Self { scene, strikes, seed }
     }
 
-    fn calls(&self) -> Vec<SentCall> {
+    /// Returns the history of the doubt. It is what its words say: the act is in the second of the attach, and the doubt is told.
+    fn in_doubt() -> Self {
+        let history = Self::of(IN_DOUBT);
+        let world = history.played().world;
+        let calls = &world.chronicle.calls;
+        for act in history.strikes.keys() {
+            let is_near = |call: &SentCall| {
+                call.at.duration_since(calls[*act].at).abs() <= SignedDuration::from_secs(1)
+            };
+            let is_beside = calls.iter().any(|call| call.action == "AttachInstances" && is_near(call));
+            assert!(is_beside, "{act} is beside no attach:\n{}", world.chronicle);
+        }
+        let is_told = world.mailbox.messages.iter().any(|told| told.message.contains(DOUBT));
+        assert!(is_told, "nobody is told of the doubt: {:?}", world.mailbox.messages);
+        history
+    }
+
+    fn played(&self) -> Ended {
         let played = play(&self.scene, Plan::Random(self.strikes.clone()), self.seed);
-        played.unwrap_or_else(|broken| panic!("{broken}")).world.chronicle.calls
+        played.unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    fn calls(&self) -> Vec<SentCall> {
+        self.played().world.chronicle.calls
     }
 
     fn with(&self, call: usize, fault: Fault) -> Self {
@@ -59,16 +82,26 @@ impl History {
     }
 }
 
+/// Returns the number of the first call that is meant and sends the message.
+fn first_told(calls: &[SentCall], message: &str, is_meant: impl Fn(&SentCall) -> bool) -> usize {
+    let told = calls.iter().position(|call| is_meant(call) && call.action == message);
+    told.unwrap_or_else(|| panic!("no {message} in {calls:?}"))
+}
+
 /// Returns the calls that are meant around the first of them that sends the message.
 fn around<'a>(
     calls: &'a [SentCall],
     message: &str,
     is_meant: impl Fn(&SentCall) -> bool,
 ) -> impl Iterator<Item = (usize, &'a SentCall)> {
-    let told = calls.iter().position(|call| is_meant(call) && call.action == message);
-    let told = told.unwrap_or_else(|| panic!("no {message} in {calls:?}"));
+    let told = first_told(calls, message, &is_meant);
     let near = calls.iter().enumerate().skip(told.saturating_sub(AROUND)).take(2 * AROUND);
     near.filter(move |(_, call)| is_meant(call))
+}
+
+/// Returns true for the calls by which an execution ends its way back.
+fn is_of_end(call: &SentCall) -> bool {
+    call.by.ends_with(" Rollback") || call.by.ends_with(" Report")
 }
 
 fn is_of_reconciler(call: &SentCall) -> bool {
@@ -77,21 +110,22 @@ fn is_of_reconciler(call: &SentCall) -> bool {
 
 #[test]
 fn the_doubt_is_told_if_the_lambda_dies_right_before_the_event_of_the_way_back() {
-    History::of(IN_DOUBT).with(103, Fault::DiesBefore).calls();
+    let in_doubt = History::in_doubt();
+    let event = first_told(&in_doubt.calls(), "PutEvents", is_of_end);
+    in_doubt.with(event, Fault::DiesBefore).calls();
 }
 
 #[test]
 fn the_doubt_is_told_whenever_the_end_of_a_way_back_dies_or_its_execution_is_stopped() {
     let faults =
         [Fault::DiesBefore, Fault::DiesAfter, Fault::AnswerLost, Fault::StoppedBefore, Fault::StoppedAfter];
-    let is_of_end = |call: &SentCall| call.by.ends_with(" Rollback") || call.by.ends_with(" Report");
-    History::of(IN_DOUBT).tells_under(&faults, "PutEvents", is_of_end);
+    History::in_doubt().tells_under(&faults, "PutEvents", is_of_end);
 }
 
 /// The execution is stopped as it begins to go back.
 #[test]
 fn the_doubt_is_told_whenever_the_reconciler_dies_at_the_end_of_a_way_back() {
-    let in_doubt = History::of(IN_DOUBT);
+    let in_doubt = History::in_doubt();
     let first = in_doubt.calls().iter().position(|call| call.by.ends_with(" Rollback"));
     let first = first.unwrap_or_else(|| panic!("the swap is not undone"));
     let stopped = in_doubt.with(first, Fault::StoppedBefore);
