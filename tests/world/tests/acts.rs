@@ -1,9 +1,11 @@
 //! A swap beside the acts of others, one act at a time.
 
+use jiff::SignedDuration;
 use spot_world::acts::Act;
 use spot_world::campaign::{all, beside_calls};
 use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
+use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 
 use crate::holds::{holds, last_call, output, play_or_tell};
@@ -57,12 +59,26 @@ fn a_size_that_an_owner_sets_in_the_second_of_a_detach_is_remarked() {
     }
 }
 
-/// It keeps the room while it needs it. Then MaxSize is its owner's again.
+/// It keeps the room for two hours. The execution ends as `Stuck` before, and the reconciler sets MaxSize after.
 #[test]
 fn a_policy_that_takes_the_room_that_we_made_keeps_it_until_it_scales_in() {
     let scene = full_behind_a_load_balancer();
     let detach = last_call(&scene, "DetachInstances");
     let ended = play_or_tell(&scene, Plan::ActAt(detach + 1, Act::PolicyScales(1)));
+    let is_stuck = |error: &str, cause: &str| error == "Stuck" && cause.contains("MaxSize stays raised");
+    let end = &ended.executions["by-hand"];
+    assert!(
+        matches!(end, Outcome::Failed { error: Some(error), cause: Some(cause) } if is_stuck(error, cause)),
+        "{end:?}"
+    );
+    let calls = &ended.world.chronicle.calls;
+    let since = calls[detach + 1].at;
+    let effects = calls.iter().filter(|call| call.action == "UpdateAutoScalingGroup");
+    let effects = effects.filter_map(|call| call.effect).filter(|(_, status)| *status == 200);
+    let after: Vec<_> =
+        effects.map(|(at, _)| at.duration_since(since)).filter(|it| it.is_positive()).collect();
+    assert!(!after.is_empty(), "MaxSize stays raised:\n{}", ended.world.chronicle);
+    assert!(after.iter().all(|at| *at >= SignedDuration::from_hours(2)), "{after:?}");
     let group = ended.world.fleet.group("web").expect("the group is there");
     assert_eq!((group.desired, group.max), (2, 2));
 }
