@@ -101,7 +101,8 @@ impl Oracles {
         (fleet, before): (&Fleet, &Cluster),
     ) {
         self.nothing_is_left(&call.action, id, sent_at, (fleet, before));
-        if super::before_call::is_ours(fleet, id) {
+        let has_died = fleet.instances().get(id).is_some_and(|instance| !instance.state.is_alive());
+        if has_died || super::before_call::is_ours(fleet, id) {
             return;
         }
         for workload in before.workloads().iter().filter(|workload| workload.kind != WorkloadKind::DaemonSet)
