@@ -89,7 +89,9 @@ impl Row {
         ];
         let is_closed =
             condition.contains("attribute_not_exists(journal) OR") && row.get("journal").is_none();
-        let asked = |asked: &str| condition.contains(asked) && !(is_closed && asked != "lease_owner = :me");
+        let begins = condition.contains("attribute_not_exists(stage) OR") && row.get("stage").is_none();
+        let is_either = is_closed || begins;
+        let asked = |asked: &str| condition.contains(asked) && !(is_either && asked != "lease_owner = :me");
         if holds.iter().any(|(condition, holds)| asked(condition) && !holds) {
             let wants_row = request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD";
             return ScriptedAnswer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
