@@ -168,8 +168,11 @@ impl Oracles {
         // Nothing tells who has taken an instance out that our way back had attached.
         if call.action == "TerminateInstances" && !self.owners.contains(id) {
             let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
-            let pools =
-                ours.iter().max_by_key(launched_at).and_then(|newcomer| pool(fleet, newcomer)).into_iter();
+            // One that was launched ahead is no member yet, and replaces another.
+            let members: Vec<&String> =
+                fleet.groups().values().flat_map(|group| &group.members).map(|it| &it.instance_id).collect();
+            let newcomer = ours.iter().filter(|id| members.contains(id)).max_by_key(launched_at);
+            let pools = newcomer.and_then(|newcomer| pool(fleet, newcomer)).into_iter();
             let is_seen = |at: &Timestamp| now().duration_since(*at) > POISON_SEEN_AFTER;
             let poisoned: Vec<_> =
                 pools.filter(|pool| self.poisoned.get(pool).is_some_and(is_seen)).collect();
