@@ -22,9 +22,13 @@ const fn first_revision(stage: Stage) -> u64 {
     }
 }
 
-/// Returns the write of a journal that begins a swap. The steps before it have told of the swap that ended last.
-fn forgetting_the_last() -> String {
-    format!("{PUT_JOURNAL} REMOVE {OUTCOME}")
+/// Returns the write of a journal that enters a stage. The one that begins a swap forgets what the last swap had to tell: the
+/// steps before have told it.
+fn entering(stage: Stage) -> String {
+    match stage {
+        Stage::Attaching | Stage::Retiring => PUT_JOURNAL.to_owned(),
+        Stage::Capturing | Stage::Launching | Stage::Undoing => format!("{PUT_JOURNAL} REMOVE {OUTCOME}"),
+    }
 }
 
 impl Swaps {
@@ -55,6 +59,7 @@ impl Swaps {
         };
         let mut request = self
             .put_journal(lease, journal)?
+            .update_expression(entering(journal.stage))
             .condition_expression(format!("lease_owner = :me AND {condition}"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if let Some(before) = before {
@@ -62,10 +67,6 @@ impl Swaps {
         }
         if condition.contains(KNOWN) {
             request = request.expression_attribute_values(":known", number(&known));
-        }
-        let begins = !matches!(journal.stage, Stage::Attaching | Stage::Retiring);
-        if begins {
-            request = request.update_expression(forgetting_the_last());
         }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
         let stored = still_ours(error, lease)?.and_then(|held| held.journal);
@@ -76,11 +77,8 @@ impl Swaps {
                 if stored.stage != Stage::Launching {
                     stored.repeated_at = Some(clock::now()); // a launch leaves a stray, which is looked for
                 }
-                let mut request = self.put_next_revision(lease, &mut stored)?;
-                if begins {
-                    request = request.update_expression(forgetting_the_last());
-                }
-                fenced(request, lease, None).await?;
+                let request = self.put_next_revision(lease, &mut stored)?;
+                fenced(request.update_expression(entering(stored.stage)), lease, None).await?;
                 Ok(Entered::Again(stored))
             }
             _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),

@@ -3,146 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+mod outcome;
+mod row;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use spot_cloud::tables::swaps::{Claim, Entered, Lease, Leased, Owner, Release, Swaps, SwapsError};
+use serde_json::json;
+use spot_cloud::tables::swaps::{Claim, Entered, Release, SwapsError};
 use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};
-use spot_domain::swap::recovery::{End, Ended};
-use spot_scripted::{Endpoint, ScriptedAnswer};
+use spot_domain::swap::recovery::End;
 
-const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
-
-fn lease() -> Lease {
-    let owner = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
-    Lease {
-        on: Leased::Group { arn: ARN.parse().unwrap(), name: "web".parse().unwrap() },
-        account_id: "123456789012".parse().unwrap(),
-        region: "us-east-1".parse().unwrap(),
-        owner: Owner::ReconcilerFor(owner),
-        since: Timestamp::UNIX_EPOCH,
-    }
-}
-
-fn journal() -> Journal {
-    Journal::new(
-        &"i-0123456789abcdef0".parse().unwrap(),
-        Timestamp::UNIX_EPOCH,
-        Retirement::Detach,
-        SwapKind::Group,
-    )
-}
-
-/// A row as DynamoDB stores it, as far as the conditions of `revise`, `write` and `note` ask for it.
-struct Row(Mutex<Value>);
-
-impl Row {
-    /// The row of our lease, without an attribute `revision`.
-    fn new(journal: &Journal) -> Arc<Self> {
-        let lease = lease();
-        Arc::new(Self(Mutex::new(json!({
-            "target": {"S": lease.key()},
-            "leased": {"S": serde_json::to_string(&lease.on).unwrap()},
-            "account_id": {"S": lease.account_id.to_string()},
-            "region": {"S": lease.region.to_string()},
-            "lease_owner": {"S": lease.owner.to_string()},
-            "lease_since": {"N": "0"},
-            "stage": {"S": journal.stage.name()},
-            "journal": {"S": serde_json::to_string(journal).unwrap()},
-        }))))
-    }
-
-    fn has(&self, attribute: &str) -> bool {
-        self.0.lock().unwrap().get(attribute).is_some()
-    }
-
-    fn set(&self, attribute: &str, value: Value) {
-        self.0.lock().unwrap()[attribute] = value;
-    }
-
-    /// Answers a read, or a write by its conditions.
-    fn answer(&self, action: &str, body: &str) -> ScriptedAnswer {
-        let mut row = self.0.lock().unwrap();
-        if action == "GetItem" {
-            return ScriptedAnswer::ok(json!({ "Item": *row }).to_string());
-        }
-        let request: Value = serde_json::from_str(body).unwrap();
-        let condition = request["ConditionExpression"].as_str().unwrap();
-        let given = &request["ExpressionAttributeValues"];
-        let number = |value: &Value| value["N"].as_str().map(|n| n.parse::<u64>().unwrap());
-        let stored = number(&row["revision"]);
-        let holds = [
-            ("lease_owner = :me", row["lease_owner"] == given[":me"]),
-            ("attribute_not_exists(journal)", condition.contains(" OR ") || row.get("journal").is_none()),
-            ("attribute_exists(journal)", row.get("journal").is_some()),
-            ("revision = :read", stored.is_none() || stored == number(&given[":read"])),
-            ("revision = :revision)", stored.is_none() || stored == number(&given[":revision"])),
-            ("stage = :before", given.get(":before").is_some_and(|before| &row["stage"] == before)),
-            ("revision <= :revision", stored.is_none() || stored <= number(&given[":revision"])),
-            ("revision <= :known", stored.is_none() || stored <= number(&given[":known"])),
-            ("stage = :stage", row["stage"] == given[":stage"]),
-            ("swap_id = :swap", row.get("swap_id").is_none_or(|id| id == &given[":swap"])),
-            ("closed_swap = :swap", row.get("closed_swap") == given.get(":swap")),
-        ];
-        let is_closed =
-            condition.contains("attribute_not_exists(journal) OR") && row.get("journal").is_none();
-        let begins = condition.contains("attribute_not_exists(stage) OR") && row.get("stage").is_none();
-        let is_either = is_closed || begins;
-        let asked = |asked: &str| condition.contains(asked) && !(is_either && asked != "lease_owner = :me");
-        if holds.iter().any(|(condition, holds)| asked(condition) && !holds) {
-            let wants_row = request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD";
-            return ScriptedAnswer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
-        }
-        let update = request["UpdateExpression"].as_str().unwrap();
-        for (attribute, value) in [
-            ("journal", ":journal"),
-            ("stage", ":stage"),
-            ("revision", ":revision"),
-            ("swap_id", ":swap"),
-            ("closed_swap", ":swap"),
-            ("closed_as", ":end"),
-            ("closed_outcome", ":outcome"),
-            ("journal", ":next"),
-            ("revision", ":next_revision"),
-            ("swap_id", ":next_swap"),
-        ] {
-            let set = format!("{attribute} = {value}");
-            let is_set = |end: &str| update.contains(&format!("{set}{end}"));
-            if is_set(",") || is_set(" ") || update.ends_with(&set) {
-                row[attribute] = given[value].clone();
-            }
-        }
-        if let Some((_, removed)) = update.split_once("REMOVE ") {
-            let row = row.as_object_mut().unwrap();
-            removed.split(", ").for_each(|attribute| drop(row.remove(attribute)));
-        }
-        ScriptedAnswer::ok("{}")
-    }
-}
-
-/// Returns the table over this row. The answers to the first `lost` writes are lost: each is carried out.
-async fn table(row: &Arc<Row>, lost: usize) -> (Swaps, Endpoint) {
-    let (row, left) = (Arc::clone(row), AtomicUsize::new(lost));
-    let endpoint = Endpoint::answering(move |action, body| {
-        let answer = row.answer(action, body);
-        let is_lost = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
-        if is_lost { ScriptedAnswer::json_error(500, "InternalServerError") } else { answer }
-    })
-    .await;
-    let client = aws_sdk_dynamodb::Client::new(&endpoint.config().await);
-    (Swaps::over(client, "swaps"), endpoint)
-}
-
-fn is_overtaken(answer: &Result<(), SwapsError>) -> bool {
-    matches!(answer, Err(SwapsError::Overtaken { .. }))
-}
-
-fn is_lease_lost(answer: &Result<(), SwapsError>) -> bool {
-    matches!(answer, Err(SwapsError::LeaseLost { .. }))
-}
+use crate::row::{Row, is_lease_lost, is_overtaken, journal, lease, table, with_two_ahead};
 
 #[tokio::test]
 async fn of_two_recoveries_the_first_to_write_goes_on() {
@@ -333,13 +204,6 @@ async fn a_redriven_step_learns_how_a_recovery_has_ended_its_swap() {
 }
 
 /// A swap with two that were launched ahead, each with its own newcomer.
-fn with_two_ahead() -> Journal {
-    let ahead = |id: &str| {
-        Journal::new(&id.parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group)
-    };
-    Journal { ahead: vec![ahead("i-0123456789abcdef1"), ahead("i-0123456789abcdef2")], ..journal() }
-}
-
 #[tokio::test]
 async fn a_swap_that_is_over_hands_the_row_to_the_next_that_was_launched_ahead() {
     let first = with_two_ahead();
@@ -452,79 +316,4 @@ async fn what_an_earlier_step_has_launched_meanwhile_is_taken_over_by_the_retire
     assert!(is_overtaken(&late), "no retirement goes back to the attach: {late:?}");
     let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
     assert_eq!((stored.stage, stored.ahead.len()), (Stage::Retiring, 2));
-}
-
-fn ended(end: End) -> Ended {
-    let remarks = vec!["image ami-1 stays".to_owned()];
-    Ended { end, newcomer: None, pool: None, remarks, doubt: Some("lower desired by one".to_owned()) }
-}
-
-#[tokio::test]
-async fn what_the_end_of_a_swap_tells_stays_in_the_row_until_it_is_told() {
-    let (undone, row) = (with_two_ahead(), Row::new(&with_two_ahead()));
-    let (swaps, _endpoint) = table(&row, 0).await;
-    let outcome = swaps.close_with_outcome(&lease(), &undone, &ended(End::Undone)).await.unwrap();
-    assert_eq!(outcome.journal, Journal { ahead: Vec::new(), ..undone.clone() });
-    let held = swaps.read(&lease()).await.unwrap().unwrap();
-    assert_eq!((held.outcome, &held.journal), (Some(outcome), &undone.successor()), "beside the next swap");
-
-    let of_another = swaps.told(&lease(), &held.journal.unwrap().swap_id).await;
-    assert!(is_lease_lost(&of_another) && row.has("closed_outcome"), "{of_another:?}");
-    swaps.told(&lease(), &undone.swap_id).await.unwrap();
-    let held = swaps.read(&lease()).await.unwrap().unwrap();
-    assert_eq!((held.outcome, held.closed.unwrap().end), (None, End::Undone), "it was told");
-}
-
-#[tokio::test]
-async fn the_next_end_and_the_end_of_the_lease_take_the_place_of_what_was_to_be_told() {
-    for lets_go in [false, true] {
-        let row = Row::new(&with_two_ahead());
-        let (swaps, _endpoint) = table(&row, 0).await;
-        swaps.close_with_outcome(&lease(), &with_two_ahead(), &ended(End::Undone)).await.unwrap();
-        assert!(row.has("closed_outcome"));
-        if lets_go {
-            swaps.let_go(&lease(), "done").await.unwrap();
-        } else {
-            let next = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
-            swaps.close(&lease(), &next, End::Finished, Release::Keep).await.unwrap();
-        }
-        assert!(!row.has("closed_outcome"), "lets go: {lets_go}");
-    }
-}
-
-/// The reconciler would tell of it a second time, in the place of the swap that its execution has died in.
-#[tokio::test]
-async fn the_next_swap_begins_without_what_the_last_one_had_to_tell() {
-    for is_ahead in [false, true] {
-        let undone = if is_ahead { with_two_ahead() } else { journal() };
-        let row = Row::new(&undone);
-        let (swaps, _endpoint) = table(&row, 0).await;
-        swaps.close_with_outcome(&lease(), &undone, &ended(End::Undone)).await.unwrap();
-        let mut next = undone.successor().unwrap_or_else(journal);
-        let entered = swaps.enter(&lease(), &mut next).await.unwrap();
-        assert_eq!(matches!(entered, Entered::Again(_)), is_ahead);
-        assert!(row.has("journal") && !row.has("closed_outcome"), "ahead: {is_ahead}");
-    }
-}
-
-/// An older release closes a swap without it, and leaves the attribute as it is.
-#[tokio::test]
-async fn what_another_swap_or_another_run_had_to_tell_is_not_told_again() {
-    let other_run =
-        Owner::Execution("arn:aws:states:us-east-1:123456789012:execution:swap:run-2".parse().unwrap());
-    for (attribute, value) in [
-        ("closed_swap", json!({"S": "i-0123456789abcdef1-0"})),
-        ("closed_as", json!({"S": "Finished"})),
-        ("lease_owner", json!({"S": other_run.to_string()})),
-        ("closed_outcome", json!({"S": "garbage"})),
-        ("closed_outcome", json!({"M": {}})),
-    ] {
-        let row = Row::new(&journal());
-        let (swaps, _endpoint) = table(&row, 0).await;
-        swaps.close_with_outcome(&lease(), &journal(), &ended(End::Undone)).await.unwrap();
-        row.set(attribute, value);
-        let owner = if attribute == "lease_owner" { other_run.clone() } else { lease().owner };
-        let held = swaps.read(&Lease { owner, ..lease() }).await.unwrap();
-        assert_eq!(held.expect("it locks no row").outcome, None, "{attribute}");
-    }
 }
