@@ -19,11 +19,11 @@ from decisions import (
     ENFORCER,
     EVERYWHERE,
     FUNCTIONS,
-    LAUNCHERS,
     QUEUE,
     RISK,
     ROLE,
     SESSIONS,
+    SWAPS,
     TO_EC2,
     WATCHER,
     table,
@@ -191,7 +191,7 @@ def test_who_asks_the_hub_and_nobody_else_knows_where_it_is(kind):
     """The hub's role asks for the external id: no environment without a use for it has it."""
     reader = MEMBER["HubReaderRoleArn"]
     askers = {name for name, role in functions_at_home("member").items() if role.may("sts:AssumeRole", reader, {"sts:ExternalId": "herd"})}
-    assert askers == {*LAUNCHERS, WATCHER}
+    assert askers == {*SWAPS, WATCHER}
     for name in FUNCTIONS:
         variables = stack(kind).of_type("AWS::Lambda::Function")[f"{name}Function"]["Environment"]["Variables"]
         hub = {variable for variable in variables if variable.startswith("HUB_")}

@@ -21,6 +21,7 @@ use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::tables::swaps::{
     Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Outcome, Owner, Swaps, SwapsError,
 };
@@ -57,6 +58,7 @@ const AT_ONCE: usize = 8;
 pub struct Reconciler {
     stack: Stack,
     swaps: Swaps,
+    gatekeeper: Gatekeeper,
     sfn: aws_sdk_sfn::Client,
     announcements: Announcements,
 }
@@ -122,8 +124,9 @@ impl Reconciler {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
+    pub async fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
+            gatekeeper: Gatekeeper::new(&stack).await?,
             swaps: Swaps::new(&stack)?,
             sfn: aws_sdk_sfn::Client::new(stack.config()),
             announcements: Announcements::new(&stack)?,
@@ -387,9 +390,9 @@ impl Reconciler {
         let clients = self.stack.clients(&access, &lease.region, Some(lease.owner.execution())).await;
         let visit = Visit { clients: &clients, swaps: &self.swaps, lease, settings };
         Ok(match journal.kind {
-            SwapKind::Group => recover_group(visit, journal).await,
-            SwapKind::Node(_) => recover_node(&self.stack, &access, visit, journal).await,
-            SwapKind::Lab(_) => recover_lab(visit, journal).await,
+            SwapKind::Group => recover_group(&self.gatekeeper, visit, journal).await,
+            SwapKind::Node(_) => recover_node(&self.stack, &access, &self.gatekeeper, visit, journal).await,
+            SwapKind::Lab(_) => recover_lab(&self.gatekeeper, visit, journal).await,
             SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }

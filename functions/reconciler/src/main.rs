@@ -8,6 +8,6 @@ use spot_cloud::Stack;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     spot_cloud::lambda::init_tracing();
-    let reconciler = &Reconciler::new(Stack::from_environment().await?)?;
+    let reconciler = &Reconciler::new(Stack::from_environment().await?).await?;
     run(service_fn(|event: LambdaEvent<Value>| async move { reconciler.handle(&event.payload).await })).await
 }

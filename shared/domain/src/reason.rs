@@ -192,6 +192,10 @@ reasons! {
     /// group refused it.
     RetireRejected = "RETIRE_REJECTED",
         way_out: "Correct what the message names, then start again.";
+    /// After the swap, desired capacity is higher than it was, and nothing proves whose that is. The detail has both figures.
+    CapacityInDoubt = "CAPACITY_IN_DOUBT", ends: Run,
+        way_out: "If neither you nor a scaling policy has raised it, lower it by one, and then MaxSize to what it was. \
+            Start again.";
     /// The execution was stopped, timed out or lost; the reconciler restored the state before it.
     ExecutionDied = "EXECUTION_DIED", ends: Run,
         way_out: "Start again.";
@@ -240,6 +244,7 @@ mod tests {
             "QUOTA_EXCEEDED",
             "NOT_AUTHORIZED",
             "GROUP_SCALING",
+            "CAPACITY_IN_DOUBT",
             "EXECUTION_DIED",
             "STEP_FAILED",
         ];

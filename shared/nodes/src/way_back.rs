@@ -3,8 +3,8 @@
 //! both go through [`recover_node`].
 //!
 //! A newcomer keeps its pods for as long as they have no node to go back to. That is the case while the old node
-//! is not Ready, is cordoned by another party, or is gone and has no successor. The rollback then ends as stuck,
-//! which notifies a person.
+//! is not Ready, is cordoned by another party, or is gone and has no successor yet. The rollback then ends as stuck,
+//! which notifies a person. A group that is asked for fewer nodes by now launches no successor: its pods go.
 //!
 //! If the newcomer's pods can't leave it, the newcomer stays a node in service. A policy may forbid the eviction, or
 //! the pods may come back in spite of the cordon. The rollback ends without it, and its report names the pod and
@@ -18,6 +18,7 @@ use spot_cloud::CallError;
 use spot_cloud::Stack;
 use spot_cloud::access::Access;
 use spot_cloud::ec2::instances;
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::tables::swaps::{Lease, SwapsError};
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
@@ -26,11 +27,11 @@ use spot_cluster::pods::{self, NodePod};
 use spot_cluster::{node, volumes};
 use spot_domain::clock;
 use spot_domain::swap::eviction::Turns;
-use spot_domain::swap::group::{Member, MemberState};
+use spot_domain::swap::group::{Group, Member, MemberState};
 use spot_domain::swap::journal::{
-    Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Retirement, Stage, SwapKind,
+    Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Original, Retirement, Stage, SwapKind,
 };
-use spot_domain::swap::recovery::group::{Action, Observed, goes_forward};
+use spot_domain::swap::recovery::group::{Action, Observed, goes_forward, is_full_without_newcomer};
 use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::{InstanceId, Reason};
 use spot_swap::error::StepError;
@@ -57,10 +58,12 @@ const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 pub async fn recover_node(
     stack: &Stack,
     access: &Access,
+    gatekeeper: &Gatekeeper,
     visit: Visit<'_>,
     journal: &mut Journal,
 ) -> Result<Progress, SwapsError> {
-    drive(NodeRecovery { stack, access, group: GroupRecovery::over(visit)? }, visit, journal).await
+    drive(NodeRecovery { stack, access, group: GroupRecovery::over(gatekeeper, visit)? }, visit, journal)
+        .await
 }
 
 /// The ways of a swap of nodes: those of its group's swap, and no node goes undrained.
@@ -68,7 +71,7 @@ pub async fn recover_node(
 struct NodeRecovery<'a> {
     stack: &'a Stack,
     access: &'a Access,
-    group: GroupRecovery,
+    group: GroupRecovery<'a>,
 }
 
 impl Recovery for NodeRecovery<'_> {
@@ -98,6 +101,10 @@ impl Recovery for NodeRecovery<'_> {
         seen: &Seen,
         decision: &Decision<Action>,
     ) -> Result<Permission, SwapsError> {
+        let permission = self.group.permit(visit, journal, seen, decision).await?;
+        if permission != Permission::Granted {
+            return Ok(permission);
+        }
         let Visit { lease, .. } = visit;
         let SwapKind::Node(mut part) = journal.kind.clone() else {
             let problem = format!("swap {} is none of Kubernetes nodes", journal.swap_id);
@@ -227,7 +234,8 @@ impl Nodes<'_> {
         node::cordon(self.client, &node.name, self.mark).await.map_err(failed)?;
         let is_old = id == &journal.old;
         // AWS may reclaim an instance at risk in a moment, and a dead kubelet ends no pod.
-        let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
+        let is_at_risk = journal.newcomer_at_risk || journal.undo_reason() == Some(Reason::NewcomerAtRisk);
+        let may_be_lost = is_at_risk || !node.is_ready;
         let others = if is_old || may_be_lost { Others::Go } else { Others::Stay };
         let pass = self.evict(id, &node.name, part, others).await?;
         let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
@@ -327,18 +335,41 @@ impl Nodes<'_> {
                 journal.old
             )));
         }
-        let (Some(group), Some(original)) = (&observed.group, &journal.original) else { return Ok(None) };
+        let Some(group) = &observed.group else { return Ok(None) };
+        let is_taken = self.is_place_taken(journal, observed, group).await?;
+        let waits = || {
+            format!("node {name} is gone with its instance, and its group has no Ready node in its place yet")
+        };
+        Ok((!is_taken).then(waits))
+    }
+
+    /// Says if nothing is to come any more in the place of a node that is gone: another one is Ready there, or its group is asked
+    /// for fewer by now. Before the attach nobody knows who came later: all of them must be Ready.
+    async fn is_place_taken(
+        &self,
+        journal: &Journal,
+        observed: &Observed,
+        group: &Group,
+    ) -> Result<bool, StepError> {
+        let is_full = is_full_without_newcomer(journal, observed);
         let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let is_in_place = |m: &&Member| m.serves() && original.came_later(&m.id, newcomer);
-        for member in group.members.iter().filter(is_in_place) {
+        let may_be_later = |member: &&Member| {
+            let came_later = |original: &Original| original.came_later(&member.id, newcomer);
+            let is_of_swap = member.id == journal.old || Some(&member.id) == newcomer;
+            !is_of_swap && journal.original.as_ref().is_none_or(came_later)
+        };
+        let (mut ready, mut later) = (0_usize, 0_usize);
+        for member in group.members.iter().filter(may_be_later) {
+            later += 1;
             let node = node::find(self.client, &member.id).await.map_err(failed)?;
-            if node.is_some_and(|node| node.is_ready && !node.is_unschedulable) {
-                return Ok(None);
-            }
+            let is_ready = node.is_some_and(|node| node.is_ready && !node.is_unschedulable);
+            ready += usize::from(member.serves() && is_ready);
         }
-        Ok(Some(format!(
-            "node {name} is gone with its instance, and its group has no Ready node in its place yet"
-        )))
+        Ok(if journal.original.is_some() {
+            ready > 0 || (later == 0 && is_full)
+        } else {
+            is_full && ready == later
+        })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod before_launch;
 mod ended;
 pub mod error;
 pub mod group;
+pub mod last_look;
 pub mod launch_journal;
 pub mod machine;
 pub mod newcomer;

@@ -218,8 +218,8 @@ pub(crate) async fn not_healthy_in(
     Ok(found)
 }
 
-/// Returns the members that came after the attach of a forward swap, and that the group's target groups do not find healthy.
-/// Their group calls them InService before they have requests. Those of before count as the group counts them.
+/// Returns the members that serve since the attach of a forward swap, and that the group's target groups do not find healthy.
+/// Their group calls them InService before they have requests. Those that served before count as the group counts them.
 ///
 /// # Errors
 /// A call fails.
@@ -230,7 +230,7 @@ pub(crate) async fn ill_latecomers(
     newcomer: &InstanceId,
 ) -> Result<Vec<InstanceId>, CallError> {
     let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    let later = serving.filter(|id| original.came_later(id, Some(newcomer)));
+    let later = serving.filter(|id| original.served_later(id, Some(newcomer)));
     not_healthy_in(clients, group, later.cloned().collect()).await
 }
 

@@ -70,7 +70,14 @@ fn in_stage(kind: &str, current: &Current, stage: Stage) -> Journal {
     journal.changed_at = Some(Timestamp::from_second(1_800_000_000).unwrap());
     if kind != "lab" {
         let members = vec![journal.old.clone()];
-        let original = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members };
+        let original = Original {
+            desired: 1,
+            max: 1,
+            az_rebalance_suspended: false,
+            serving: 1,
+            members,
+            not_serving: vec![],
+        };
         (journal.original, journal.max_raised_to) = (Some(original), Some(2));
     }
     if stage == Stage::Undoing {

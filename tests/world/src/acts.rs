@@ -4,6 +4,7 @@
 //! no wish: who sets desired or MaxSize to the number that our one has made of it can't be told from nobody.
 
 mod lab;
+mod mended;
 mod text;
 mod twin;
 
@@ -12,7 +13,7 @@ use serde_json::json;
 
 use crate::event_bridge::SpotNotice;
 use crate::excuses::GROUP_FOLLOWS;
-use crate::fleet::{Ec2Instance, Fleet, PoolRefusal};
+use crate::fleet::{Ec2Instance, Fleet};
 use crate::oracles::{POOL_RISK, may_hold_ours};
 use crate::scene::REGION;
 use crate::virtual_time::now;
@@ -305,31 +306,6 @@ impl World {
         if let Some(activity) = self.fleet.rebalance(name, now()) {
             self.chronicle.notes(format_args!("   {name}: {activity:?}"));
             self.group_follows(name, 1);
-        }
-    }
-
-    fn capacity_is_short(&mut self, zone: usize) {
-        let catalog = self.fleet.catalog();
-        let Some(zone) = catalog.zones.get(zone % catalog.zones.len().max(1)).map(|zone| zone.name.clone())
-        else {
-            return;
-        };
-        self.fleet.refuse_launches(PoolRefusal {
-            instance_type: None,
-            ..PoolRefusal::insufficient_capacity("m5.large", &zone)
-        });
-    }
-
-    fn target_turns_unhealthy(&mut self, name: &str, id: &str) {
-        self.fleet.set_target_health(id, false);
-        self.oracles.excuses.fewer_serve(name, 1, SignedDuration::ZERO, now());
-    }
-
-    fn targets_turn_healthy(&mut self, name: &str) {
-        let Some(group) = self.fleet.group(name) else { return };
-        let ids: Vec<String> = group.members.iter().map(|member| member.instance_id.clone()).collect();
-        for id in ids {
-            self.fleet.set_target_health(&id, true);
         }
     }
 

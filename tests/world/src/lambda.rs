@@ -129,7 +129,7 @@ impl Functions {
             swap_context: spot_swap::Context::new(stack.clone()).await?,
             responses: interruption_responder::phase_table(),
             responder: interruption_responder::Responder::new(stack.clone())?,
-            reconciler: reconciler::Reconciler::new(stack.clone())?,
+            reconciler: reconciler::Reconciler::new(stack.clone()).await?,
             panicked: Cell::new(false),
             invocations: Cell::new(0),
             risk_manager: risk_manager::RiskManager::new(stack.clone())?,

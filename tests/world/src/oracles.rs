@@ -249,6 +249,9 @@ impl Oracles {
             self.members_stay(call, name, sent_at, before, seen.fleet);
         }
         self.after_call_in_lab(call, answer, sent_at, before);
+        if call.action == "AttachInstances" && answer.status == 400 {
+            self.marks.attach_is_refused(call);
+        }
         if answer.status == 200 {
             self.after_claim(call, by, before, seen.fleet);
         }

@@ -59,6 +59,8 @@ pub struct World {
     pub awaits_spot: bool,
     /// Acts of others that wait for a group on Spot.
     pub acts_to_come: usize,
+    /// An event is in a dead-letter queue: its alarm tells a person.
+    pub has_dead_letters: bool,
     /// The room that we made and a policy has taken.
     pub(crate) room_taken: Option<RoomTaken>,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
@@ -83,6 +85,7 @@ impl World {
             is_watched: false,
             awaits_spot: false,
             acts_to_come: 0,
+            has_dead_letters: false,
             room_taken: None,
             past: VecDeque::new(),
         }

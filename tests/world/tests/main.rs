@@ -7,6 +7,7 @@ mod campaign;
 mod checks;
 mod fences;
 mod forged_tags;
+mod found;
 mod habits;
 mod holds;
 mod input;

@@ -19,7 +19,8 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
     if let Some(run) = &work.run {
         // Before the leases end, the row is what tells if this Lambda dies.
         if !run.swap.dry_run {
-            context.alert(Alert::of_node(&report, run.swap.lease.owner.execution())).await;
+            let ended_by = run.swap.ending();
+            context.alert(Alert::of_node(&report, ended_by.as_ref(), run.swap.lease.owner.execution())).await;
         }
         // The end of the swap may have released the group's lease already.
         context.swaps.let_go(&run.swap.lease, &summary).await?;

@@ -27,7 +27,7 @@ pub async fn run(
     let access = context.access(&run.swap).await?;
     let current = run.swap.current.clone();
     let recover = async |visit: Visit<'_>, journal: &mut Journal| {
-        spot_nodes::recover_node(&context.stack, &access, visit, journal).await
+        spot_nodes::recover_node(&context.stack, &access, &context.gatekeeper, visit, journal).await
     };
     let Visited { next, kept } = rollback::run(context, &mut run.swap, failure, recover).await?;
     let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));

@@ -5,7 +5,6 @@
 //! starting it again, registering it again, moving the address back. Once it is terminated, nothing is
 //! undone.
 
-use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::Reason;
 use spot_domain::clock;
@@ -14,7 +13,6 @@ use spot_domain::swap::recovery::{End, Ended};
 use spot_domain::swap::report::Swapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::recovery::lab::recover_lab;
 use spot_swap::recovery::{Progress, Visit};
 use spot_swap::work::{Current, Next, Work};
@@ -25,15 +23,6 @@ use spot_swap::work::{Current, Next, Work};
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
-    if !current.journal.kind.lab().is_some_and(|lab| lab.stopping) {
-        if let Some(undo) = undo_if_at_risk(context, &clients, work, current).await? {
-            return Ok(undo);
-        }
-        if !instances::is_running(&clients.ec2, &current.newcomer).await? {
-            let why = format!("newcomer {} no longer runs", current.newcomer);
-            return Ok(work.undo(Reason::NewcomerAtRisk, why));
-        }
-    }
     if current.journal.stage == Stage::Attaching {
         current.journal.stage = Stage::Retiring;
         current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
@@ -43,7 +32,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
     let settings = work.settings.clone();
     let visit = Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &settings };
-    match recover_lab(visit, &mut current.journal).await {
+    match recover_lab(&context.gatekeeper, visit, &mut current.journal).await {
         _ if current.journal.stage == Stage::Undoing => Ok(turned_round(work, current)),
         Err(error) => Err(error.into()),
         Ok(Progress::Ended(Ended { end: End::Finished, remarks, .. })) => {

@@ -7,7 +7,7 @@ use crate::reason::Reason;
 use crate::swap::lab::{LabOutcome, LabReport};
 use crate::swap::node::{NodeOutcome, NodeSwapReport};
 use crate::swap::recovery::End;
-use crate::swap::report::{NotSwapped, SwapReport};
+use crate::swap::report::{EndedBy, NotSwapped, SwapReport};
 
 /// The most instances that an alert names.
 const NAMED: usize = 10;
@@ -51,9 +51,13 @@ impl Alert {
         Some(Self::of(&format!("A swap of group {asg_name} {what}"), &message, execution))
     }
 
-    /// Returns the alert of the swap of a node.
+    /// Returns the alert of the swap of a node. `ended_by` is what a person has to know of one that is done.
     #[must_use]
-    pub fn of_node(report: &NodeSwapReport, execution: &ExecutionArn) -> Option<Self> {
+    pub fn of_node(
+        report: &NodeSwapReport,
+        ended_by: Option<&EndedBy>,
+        execution: &ExecutionArn,
+    ) -> Option<Self> {
         let id = &report.instance_id;
         let told = told(report.reason, report.detail.as_deref());
         let message = match report.outcome {
@@ -61,7 +65,16 @@ impl Alert {
             NodeOutcome::Refused if report.reason.is_some_and(Reason::fails_run) => {
                 format!("The swap of node {id} failed before anything was changed: {told}")
             }
-            NodeOutcome::Refused | NodeOutcome::Swapped | NodeOutcome::Planned => return None,
+            NodeOutcome::Swapped => {
+                let EndedBy { reason, detail } = ended_by.filter(|ended| needs_a_person(ended.reason))?;
+                let message = format!("Node {id} was swapped. {reason}: {detail}");
+                return Some(Self::of(
+                    &format!("Node {id} was swapped, and something is left"),
+                    &message,
+                    execution,
+                ));
+            }
+            NodeOutcome::Refused | NodeOutcome::Planned => return None,
         };
         Some(Self::of(&format!("The swap of node {id} did not succeed"), &message, execution))
     }
@@ -188,7 +201,7 @@ mod tests {
                 "evicted": 0, "blocked": []});
             report["reason"] = json!(reason);
             if outcome != "BROUGHT_BACK" {
-                let alert = Alert::of_node(&serde_json::from_value(report.clone()).unwrap(), &execution());
+                let alert = of_node(&report, None);
                 assert_eq!(alert.is_some(), node, "{report}");
             }
             let alert = Alert::of_lab(&serde_json::from_value(report.clone()).unwrap(), &[], &execution());
@@ -197,6 +210,24 @@ mod tests {
                 assert!(alert.subject.contains(I) && alert.message.contains(": why"), "{alert:?}");
             }
         }
+    }
+
+    fn of_node(report: &Value, ended_by: Option<&EndedBy>) -> Option<Alert> {
+        Alert::of_node(&serde_json::from_value(report.clone()).unwrap(), ended_by, &execution())
+    }
+
+    #[test]
+    fn a_swap_that_is_done_and_leaves_capacity_in_doubt_tells_a_person() {
+        let detail = "desired capacity is 2, and was 1".to_owned();
+        let in_doubt = EndedBy { reason: Reason::CapacityInDoubt, detail: detail.clone() };
+        let of_group = group(&json!({"ended_by": in_doubt.clone()})).unwrap();
+        let report =
+            json!({"instance_id": I, "cluster_name": "c", "outcome": "SWAPPED", "evicted": 0, "blocked": []});
+        for alert in [of_group, of_node(&report, Some(&in_doubt)).unwrap()] {
+            assert!(alert.message.contains(&detail), "{alert:?}");
+        }
+        let changed = EndedBy { reason: Reason::GroupChanged, detail };
+        assert_eq!(of_node(&report, Some(&changed)), None);
     }
 
     #[test]

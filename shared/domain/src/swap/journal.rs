@@ -67,6 +67,9 @@ pub struct Original {
     pub serving: u32,
     /// The members of the group; for an answer, those that were not starting. An instance that is not among them came later.
     pub members: Vec<InstanceId>,
+    /// Those of them that did not serve yet; none for an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_serving: Vec<InstanceId>,
 }
 
 impl Original {
@@ -74,6 +77,13 @@ impl Original {
     #[must_use]
     pub fn came_later(&self, id: &InstanceId, newcomer: Option<&InstanceId>) -> bool {
         !self.members.contains(id) && Some(id) != newcomer
+    }
+
+    /// Returns true for a member that did not serve before the attach, beside the newcomer. Once its group calls it InService,
+    /// it may have no requests yet.
+    #[must_use]
+    pub fn served_later(&self, id: &InstanceId, newcomer: Option<&InstanceId>) -> bool {
+        self.came_later(id, newcomer) || self.not_serving.contains(id)
     }
 }
 
@@ -145,6 +155,12 @@ pub struct Journal {
     /// How far the call of a recovery has come that gives the owner's MaxSize back.
     #[serde(default, skip_serializing_if = "MaxRestore::is_not_asked")]
     pub max_restore: MaxRestore,
+    /// A way back has terminated the old instance, which ran outside its group.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_terminated: bool,
+    /// A way back has resumed AZRebalance: if it is suspended again, its owner has done so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub az_rebalance_resumed: bool,
     /// The way in which the old instance leaves.
     pub retirement: Retirement,
     /// Seconds that the group's terminating hooks may take, as the swap saw them last. A journal of an earlier release has
@@ -163,6 +179,10 @@ pub struct Journal {
     /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned_back: bool,
+    /// A way back has found that the newcomer's pool is poisoned, or that EC2 takes the newcomer back: the old instance comes
+    /// back if it can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub newcomer_at_risk: bool,
     /// The number of times that AWS has refused to take the old instance back.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub refused_reattaches: u32,
@@ -222,7 +242,10 @@ impl Journal {
             desired_settled: false,
             taking_out: None,
             retired: false,
+            old_terminated: false,
+            az_rebalance_resumed: false,
             turned_back: false,
+            newcomer_at_risk: false,
             refused_reattaches: 0,
             changed_at: None,
             repeated_at: None,

@@ -282,8 +282,9 @@ async fn refused(
     let group = context.group(clients, work).await?;
     let old = &current.candidate.instance_id;
     let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
-    // The group's description lags behind the refusal.
-    if error.is_no_member() && group.as_ref().is_some_and(|group| !has_left(group)) {
+    // The group's description lags behind the refusal. A first call that is refused proves who took the old instance out.
+    let is_proof = is_first && error.is_refusal();
+    if error.is_no_member() && !is_proof && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(Cause::of(error)));
     }
     let is_leaving = group.as_ref().is_some_and(|group| has_left(group) && group.desired == original.desired);
@@ -291,6 +292,6 @@ async fn refused(
         return Ok(Next::Proceed);
     }
     // An answer that can't be read proves nothing.
-    let reason = why_not_retired(is_first && error.is_refusal(), group.as_ref().is_some_and(has_left));
+    let reason = why_not_retired(is_proof, group.as_ref().is_some_and(has_left));
     Ok(work.undo(reason, error.to_string()))
 }

@@ -5,7 +5,6 @@
 //! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
 
 use spot_cloud::ec2::instances;
-use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::Reason;
@@ -17,6 +16,7 @@ use spot_domain::swap::selection::Change;
 use crate::Context;
 use crate::error::StepError;
 use crate::group::launches_otherwise;
+use crate::last_look::{self, LastLook, last_look};
 use crate::recovery::lab::launched_with;
 use crate::work::{Current, Next, Work};
 
@@ -95,7 +95,7 @@ async fn healthy(
     work: &mut Work,
     current: &Current,
 ) -> Result<Result<(Reason, String), Next>, StepError> {
-    Ok(match last_look(context, clients, current).await? {
+    Ok(match look(context, clients, current).await? {
         LastLook::AtRisk(why) => Err(work.undo(Reason::NewcomerAtRisk, why)),
         LastLook::Unknown(why) => Ok((Reason::NewcomerUnhealthy, why)),
         LastLook::Clear => match group_is_ready(context, clients, work, current).await? {
@@ -143,7 +143,7 @@ pub async fn undo_if_at_risk(
     work: &mut Work,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    match last_look(context, clients, current).await? {
+    match look(context, clients, current).await? {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why.into())),
@@ -160,7 +160,7 @@ pub async fn at_risk(
     clients: &RegionClients,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    match last_look(context, clients, current).await? {
+    match look(context, clients, current).await? {
         LastLook::AtRisk(why) => Ok(Some(why)),
         LastLook::Clear | LastLook::Unknown(_) => Ok(None),
     }
@@ -174,9 +174,7 @@ pub async fn taken_back(clients: &RegionClients, current: &Current) -> Result<Op
     if current.journal.to.is_on_demand() {
         return Ok(None);
     }
-    let newcomer = &current.newcomer;
-    let code = instances::is_taken_back(&clients.ec2, newcomer).await?;
-    Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
+    last_look::taken_back(clients, &current.newcomer).await
 }
 
 /// Returns the reason for a newcomer that no longer runs, and that nobody has explained. A Spot one was interrupted,
@@ -186,37 +184,10 @@ pub fn why_it_died(current: &Current) -> Reason {
     if current.journal.to.is_spot() { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy }
 }
 
-/// The last check's result: the gate's verdict on the newcomer's pool, and the newcomer's Spot request.
-enum LastLook {
-    /// The swap may go on.
-    Clear,
-    /// The pool is poisoned, or EC2 is about to interrupt the newcomer.
-    AtRisk(String),
-    /// The gate does not answer.
-    Unknown(String),
-}
-
-/// Checks the newcomer's pool, which may have been poisoned since the launch, and its Spot request. In a LAB
-/// account, or below a threshold of several accounts, an interruption poisons nothing; the Spot request shows it.
-/// EC2 takes no On-Demand newcomer back.
-async fn last_look(
-    context: &Context,
-    clients: &RegionClients,
-    current: &Current,
-) -> Result<LastLook, StepError> {
+/// Looks at the newcomer and its pool. EC2 takes no On-Demand newcomer back.
+async fn look(context: &Context, clients: &RegionClients, current: &Current) -> Result<LastLook, CallError> {
     if current.journal.to.is_on_demand() {
         return Ok(LastLook::Clear);
     }
-    let pool = &current.pool;
-    if let Some(why) = taken_back(clients, current).await? {
-        return Ok(LastLook::AtRisk(why));
-    }
-    Ok(match context.gatekeeper.ask_one(pool).await {
-        Ok(PoolVerdict::Cleared(_)) => LastLook::Clear,
-        Ok(PoolVerdict::PoisonedUntil(until)) => {
-            LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))
-        }
-        Ok(PoolVerdict::Unreadable(row)) => LastLook::Unknown(row.to_string()),
-        Err(closed) => LastLook::Unknown(closed.to_string()),
-    })
+    last_look(&context.gatekeeper, clients, &current.newcomer, &current.pool).await
 }

@@ -5,40 +5,49 @@ use spot_cloud::auto_scaling::groups::Desired;
 use spot_cloud::clients::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::load_balancing::target_groups::TargetHealth;
 use spot_cloud::load_balancing::{target_groups, targets};
 use spot_cloud::tables::swaps::{Leased, OF_A_SWAP, SwapsError};
+use spot_domain::GroupArn;
 use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::group::{Group, Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::swap::proof::Evidence;
-use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, doubt, recover, settings_only};
+use spot_domain::swap::recovery::group::{
+    Action, Newcomer, Observed, doubt, hangs_on_newcomer, recover, settings_only,
+};
 use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
-use spot_domain::{GroupArn, Pool, Region};
 
 use super::{
-    After, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused, is_recent,
-    not_healthy_in,
+    After, Permission, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused,
+    is_recent, not_healthy_in,
 };
+use crate::last_look::{LastLook, last_look_at, pool_of};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
 ///
 /// # Errors
 /// As for [`drive`]; or the swap is one of nodes, which is undone where their cluster is at hand.
-pub async fn recover_group(visit: Visit<'_>, journal: &mut Journal) -> Result<Progress, SwapsError> {
+pub async fn recover_group(
+    gatekeeper: &Gatekeeper,
+    visit: Visit<'_>,
+    journal: &mut Journal,
+) -> Result<Progress, SwapsError> {
     if journal.kind != SwapKind::Group {
         let problem = format!("swap {} is none of an Auto Scaling group alone", journal.swap_id);
         return Err(unproven(visit.lease, &problem));
     }
-    drive(GroupRecovery::over(visit)?, visit, journal).await
+    drive(GroupRecovery::over(gatekeeper, visit)?, visit, journal).await
 }
 
 /// The ways of a group's swap.
 #[derive(Debug, Clone)]
-pub struct GroupRecovery {
+pub struct GroupRecovery<'a> {
+    gatekeeper: &'a Gatekeeper,
     arn: GroupArn,
     name: GroupName,
 }
@@ -52,14 +61,14 @@ pub struct Seen {
     pub instances: SwapInstances,
 }
 
-impl GroupRecovery {
+impl<'a> GroupRecovery<'a> {
     /// Returns the recovery of the swap under the visit's lease.
     ///
     /// # Errors
     /// The lease is on no group ([`SwapsError::Unproven`]).
-    pub fn over(visit: Visit<'_>) -> Result<Self, SwapsError> {
+    pub fn over(gatekeeper: &'a Gatekeeper, visit: Visit<'_>) -> Result<Self, SwapsError> {
         match &visit.lease.on {
-            Leased::Group { arn, name } => Ok(Self { arn: arn.clone(), name: name.clone() }),
+            Leased::Group { arn, name } => Ok(Self { gatekeeper, arn: arn.clone(), name: name.clone() }),
             Leased::Instance(_) | Leased::ClusterSlot { .. } => {
                 Err(unproven(visit.lease, "it is no Auto Scaling group, and its swap is a group's"))
             }
@@ -67,7 +76,7 @@ impl GroupRecovery {
     }
 }
 
-impl Recovery for GroupRecovery {
+impl Recovery for GroupRecovery<'_> {
     type Observed = Seen;
     type Action = Action;
 
@@ -95,6 +104,30 @@ impl Recovery for GroupRecovery {
             }
             _ => Ok(decision),
         }
+    }
+
+    /// Termination can't be undone: the newcomer is looked at once more, if the old instance could still come back.
+    async fn permit(
+        &mut self,
+        visit: Visit<'_>,
+        journal: &mut Journal,
+        seen: &Seen,
+        decision: &Decision<Action>,
+    ) -> Result<Permission, SwapsError> {
+        let Some(newcomer) = seen.instances.newcomer.instance() else { return Ok(Permission::Granted) };
+        if decision.action() != Some(&Action::TerminateOld) || !hangs_on_newcomer(journal, &seen.facts) {
+            return Ok(Permission::Granted);
+        }
+        let Visit { clients, lease, .. } = visit;
+        Ok(match last_look_at(self.gatekeeper, clients, newcomer, &lease.region).await? {
+            LastLook::Clear => Permission::Granted,
+            LastLook::AtRisk(why) => {
+                tracing::warn!(old = %journal.old, "it comes back: {why}");
+                journal.note_risk(&why);
+                Permission::LookAgain
+            }
+            LastLook::Unknown(why) => Permission::NotYet(why),
+        })
     }
 
     fn foresee(&self, journal: &mut Journal, seen: &Seen, action: &Action) {
@@ -157,17 +190,24 @@ impl Recovery for GroupRecovery {
         end: End,
     ) -> Result<Ended, SwapsError> {
         let Seen { facts, instances } = seen;
+        let mut remarks = instances.left_alone;
+        if facts.old_alive && journal.leaves_old_to_owner() {
+            let old = &journal.old;
+            remarks.push(format!(
+                "instance {old} was taken out of its group by a call that is not ours: it stays"
+            ));
+        }
         Ok(Ended {
             end,
             doubt: doubt(journal, &facts),
             newcomer: facts.newcomer.filter(|newcomer| newcomer.alive).map(|newcomer| newcomer.id),
-            pool: instances.newcomer.instance().and_then(|instance| pool(instance, &visit.lease.region)),
-            remarks: instances.left_alone,
+            pool: instances.newcomer.instance().and_then(|instance| pool_of(instance, &visit.lease.region)),
+            remarks,
         })
     }
 }
 
-impl GroupRecovery {
+impl GroupRecovery<'_> {
     async fn facts(
         &self,
         visit: Visit<'_>,
@@ -212,22 +252,13 @@ impl GroupRecovery {
 }
 
 /// Returns the members whose group does not wait until they are healthy in its target groups: the old instance, if it was
-/// taken back, and others that came after the attach. Those of before count as the group counts them.
+/// taken back, and others that serve since the attach. Those that served before count as the group counts them.
 fn came_back_or_later(journal: &Journal, group: &Group) -> Vec<InstanceId> {
     let Some(original) = &journal.original else { return Vec::new() };
-    let came_later = |id: &InstanceId| original.came_later(id, journal.newcomer.as_ref());
+    let served_later = |id: &InstanceId| original.served_later(id, journal.newcomer.as_ref());
     let came_back = |id: &InstanceId| journal.turned_back && *id == journal.old;
     let ids = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    ids.filter(|id| came_back(id) || came_later(id)).cloned().collect()
-}
-
-/// Returns the pool of a Spot newcomer. An On-Demand one is in none.
-fn pool(instance: &Instance, region: &Region) -> Option<Pool> {
-    if !instance.is_spot {
-        return None;
-    }
-    let (az_id, instance_type) = (instance.az_id.clone()?, instance.instance_type.clone());
-    Some(Pool { region: region.clone(), az_id, instance_type })
+    ids.filter(|id| came_back(id) || served_later(id)).cloned().collect()
 }
 
 /// Says if the failure proves that the action, which the journal has foreseen, has changed nothing. The calls that lower

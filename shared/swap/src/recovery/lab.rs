@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::error::CallError;
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::clock;
@@ -20,7 +21,8 @@ use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::{InstanceId, Reason};
 
 use super::{After, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
-use crate::newcomer::{look, unproven};
+use crate::last_look::{LastLook, last_look_at};
+use crate::newcomer::{SwapInstances, look, unproven};
 use crate::owner;
 
 /// EC2's code for an address that is given to an instance that is starting or has ended: "The instance is not in a valid
@@ -31,14 +33,20 @@ const INVALID_STATE: &str = "InvalidInstanceID";
 ///
 /// # Errors
 /// As for [`drive`]; or the swap is none of an instance in no group.
-pub async fn recover_lab(visit: Visit<'_>, journal: &mut Journal) -> Result<Progress, SwapsError> {
-    drive(LabRecovery::default(), visit, journal).await
+pub async fn recover_lab(
+    gatekeeper: &Gatekeeper,
+    visit: Visit<'_>,
+    journal: &mut Journal,
+) -> Result<Progress, SwapsError> {
+    drive(LabRecovery { gatekeeper, last: None, gate_asked: false, owner_asked: false }, visit, journal).await
 }
 
 /// The ways of a lab swap.
-#[derive(Debug, Default)]
-struct LabRecovery {
+#[derive(Debug)]
+struct LabRecovery<'a> {
+    gatekeeper: &'a Gatekeeper,
     last: Option<Action>,
+    gate_asked: bool,
     owner_asked: bool,
 }
 
@@ -46,9 +54,10 @@ struct LabRecovery {
 struct Seen {
     facts: Observed,
     lab: LabSwap,
+    newcomer: Option<Instance>,
 }
 
-impl Recovery for LabRecovery {
+impl Recovery for LabRecovery<'_> {
     type Observed = Seen;
     type Action = Action;
 
@@ -60,8 +69,10 @@ impl Recovery for LabRecovery {
             let problem = format!("swap {} is none of an instance in no group", journal.swap_id);
             return Err(unproven(visit.lease, &problem));
         };
-        let facts = observe(visit.clients, visit.lease, visit.settings, journal, &lab).await?;
-        Ok(Seen { facts, lab })
+        let both = look(visit.clients, visit.lease, journal).await?;
+        let newcomer = both.newcomer.instance().cloned();
+        let facts = facts(visit.clients, visit.settings, journal, &lab, both).await?;
+        Ok(Seen { facts, lab, newcomer })
     }
 
     fn decide(&self, _: Visit<'_>, journal: &Journal, seen: &Seen) -> Result<Decision<Action>, SwapsError> {
@@ -79,6 +90,18 @@ impl Recovery for LabRecovery {
             let (reason, why) = why_not_forward(&seen.facts);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
             return Ok(Permission::LookAgain); // what was called before may land: the next look knows
+        }
+        if self.asks_the_gate(journal, seen, decision)
+            && let Some(newcomer) = &seen.newcomer
+        {
+            match last_look_at(self.gatekeeper, visit.clients, newcomer, &visit.lease.region).await? {
+                LastLook::Clear => {}
+                LastLook::AtRisk(why) => {
+                    turn_round(journal, Reason::NewcomerAtRisk, why);
+                    return Ok(Permission::LookAgain);
+                }
+                LastLook::Unknown(why) => return Ok(Permission::NotYet(why)),
+            }
         }
         // Once for all target groups, and right before each stop: an owner who protects the instance is heard, also if an
         // earlier stop may still land.
@@ -174,7 +197,7 @@ impl Recovery for LabRecovery {
         seen: Seen,
         end: End,
     ) -> Result<Ended, SwapsError> {
-        let Seen { facts, lab } = seen;
+        let Seen { facts, lab, .. } = seen;
         if end == End::Finished && facts.newcomer.is_some() {
             visit.swaps.remember(visit.lease, journal).await?;
         }
@@ -184,6 +207,18 @@ impl Recovery for LabRecovery {
         let newcomer =
             facts.newcomer.as_ref().filter(|newcomer| newcomer.alive).map(|newcomer| newcomer.id.clone());
         Ok(Ended { end, newcomer, pool: None, remarks: facts.remarks(&lab), doubt: None })
+    }
+}
+
+impl LabRecovery<'_> {
+    /// Says if the newcomer is looked at once more: once a visit while the old instance drains, and right before it stops.
+    fn asks_the_gate(&mut self, journal: &Journal, seen: &Seen, decision: &Decision<Action>) -> bool {
+        let runs = seen.facts.old == OldState::Running && !seen.lab.stopping;
+        if !runs || journal.stage != Stage::Retiring || !goes_forward(journal, &seen.lab, &seen.facts) {
+            return false;
+        }
+        let stops = matches!(decision, Decision::Do(Action::StopOld | Action::TerminateOld));
+        stops || !std::mem::replace(&mut self.gate_asked, true)
     }
 }
 
@@ -235,7 +270,16 @@ pub async fn observe(
     journal: &Journal,
     lab: &LabSwap,
 ) -> Result<Observed, SwapsError> {
-    let look = look(clients, lease, journal).await?;
+    Ok(facts(clients, settings, journal, lab, look(clients, lease, journal).await?).await?)
+}
+
+async fn facts(
+    clients: &RegionClients,
+    settings: &Settings,
+    journal: &Journal,
+    lab: &LabSwap,
+    look: SwapInstances,
+) -> Result<Observed, CallError> {
     let found = &look.newcomer;
     let newcomer = found.id().map(|id| Newcomer { id: id.clone(), alive: found.is_alive() });
     let id = newcomer.as_ref().map(|newcomer| &newcomer.id);

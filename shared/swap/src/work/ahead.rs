@@ -203,8 +203,14 @@ mod tests {
         assert!(!work.has_second_turn(&stale, Reason::NewcomerUnhealthy), "the next one would be, too");
         let in_its_turn = Journal { is_ahead: false, ..stale.clone() };
         assert!(!work.has_second_turn(&in_its_turn, Reason::GroupChanged));
-        let group =
-            Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
+        let group = Original {
+            desired: 1,
+            max: 1,
+            az_rebalance_suspended: false,
+            serving: 1,
+            members: vec![],
+            not_serving: vec![],
+        };
         let attached = Journal { original: Some(group), ..stale.clone() };
         assert!(!work.has_second_turn(&attached, Reason::GroupChanged), "the group was touched");
         let ended = Work { ended_by: Some(Reason::OptedOut), ..work.clone() };

@@ -227,7 +227,14 @@ fn the_largest_group_fits_the_payload_while_it_grows_and_its_journal_names_each_
     run.enqueue(vec![one.clone(); 2_000]);
     assert_eq!(run.queue.len(), 30_000 / before, "the queue makes room for the members");
     let members = (0..u32::try_from(MOST_MEMBERS_IN_A_RUN).unwrap()).map(id).collect();
-    let original = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members };
+    let original = Original {
+        desired: 1,
+        max: 1,
+        az_rebalance_suspended: false,
+        serving: 1,
+        members,
+        not_serving: vec![],
+    };
     run.current.as_mut().unwrap().journal.original = Some(original);
     assert!(serde_json::to_vec(&run).unwrap().len() < 200_000, "256 KiB, and results to come");
     let mut small = Work { group_size: 10, queue: Vec::new(), ..group_at_launch() };

@@ -85,7 +85,9 @@ impl World {
                 let address = ledger.address.as_deref().filter(|_| may_take);
                 let moved = address.and_then(|address| fleet.owner_moves_address(address, to));
                 if let Some(to) = moved {
-                    deeds.moved_address = Some((to, now));
+                    // Back where the swap has found it, it is a part of what the twin takes over.
+                    let is_as_found = to == old && !ledger.address_moved;
+                    deeds.moved_address = (!is_as_found).then_some((to, now));
                 }
             }
             LabAct::TakesOldOut => {

@@ -38,6 +38,8 @@ pub struct Marks {
     marked: BTreeMap<String, Timestamp>,
     /// Members that we have detached.
     detached: BTreeSet<String>,
+    /// Instances that their group has refused to take back.
+    refused_back: BTreeSet<String>,
     /// Members that have served at some time.
     has_served: BTreeSet<String>,
     /// Members that fail the health checks of a target group.
@@ -95,6 +97,11 @@ impl Marks {
         self.detached.contains(id)
     }
 
+    /// Notes an attach that AWS has refused.
+    pub(super) fn attach_is_refused(&mut self, call: &ApiCall) {
+        self.refused_back.extend(call.list("InstanceIds").into_iter().map(str::to_owned));
+    }
+
     /// Notes that EC2 has announced to take an instance back.
     pub fn is_doomed(&mut self, id: &str) {
         self.doomed.insert(id.to_owned(), now());
@@ -125,7 +132,7 @@ impl Oracles {
             .any(|function| by.starts_with(function))
         {
             for id in leaving(call) {
-                self.before_departure(call, &id, seen.fleet);
+                self.before_departure(call, by, &id, seen.fleet);
                 self.before_retirement(call, by, &id, seen.fleet);
             }
         }
@@ -153,12 +160,18 @@ impl Oracles {
         self.holds(is_marked(call), || "launched without the tag ManagedBy".to_owned());
     }
 
-    fn before_departure(&mut self, call: &ApiCall, id: &str, fleet: &Fleet) {
+    fn before_departure(&mut self, call: &ApiCall, by: &str, id: &str, fleet: &Fleet) {
+        let Some(instance) = fleet.instances().get(id).filter(|instance| instance.state.is_alive()) else {
+            return;
+        };
         if is_ours(fleet, id) {
             return;
         }
         let is_old = |at: &Timestamp| now().duration_since(*at) > SEEN_AFTER;
-        let is_kept = self.marks.kept.get(id).is_some_and(is_old);
+        // What a group that has opted out has launched in our one's place is no wish of its owner.
+        let is_extra =
+            self.provenance.may_take_as_extra(call, by, instance, fleet) && !is_protected(fleet, id);
+        let is_kept = self.marks.kept.get(id).is_some_and(is_old) && !is_extra;
         self.holds(!is_kept, || format!("{} of {id}, which its owner keeps", call.action));
         let ours: Vec<String> = fleet.instances().keys().filter(|id| is_ours(fleet, id)).cloned().collect();
         let doomed = ours.iter().find(|id| self.marks.doomed.get(*id).is_some_and(is_old));
@@ -166,7 +179,8 @@ impl Oracles {
             format!("{} of {id}, and EC2 takes newcomer {doomed:?} back", call.action)
         });
         // Nothing tells who has taken an instance out that our way back had attached.
-        if call.action == "TerminateInstances" && !self.owners.contains(id) {
+        let cant_come_back = self.owners.contains(id) || self.marks.refused_back.contains(id);
+        if call.action == "TerminateInstances" && !cant_come_back {
             let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
             // One that was launched ahead is no member yet, and replaces another.
             let members: Vec<&String> =
@@ -202,6 +216,10 @@ impl Oracles {
             });
         }
     }
+}
+
+fn is_protected(fleet: &Fleet, id: &str) -> bool {
+    fleet.groups().values().filter_map(|group| group.member(id)).any(|member| member.is_protected)
 }
 
 /// Returns the members that the call takes away.

@@ -130,6 +130,9 @@ impl Oracles {
         let (to, what) = (call.parameter("InstanceId").unwrap_or_default(), call.parameter("AllocationId"));
         self.holds(what == ledger.address.as_deref(), || format!("moved address {what:?}"));
         self.address_is_not_his(to, sent_at, ledger, before);
+        if let Some(lab) = &mut self.lab {
+            lab.address_moved = true;
+        }
         if to == ledger.old {
             return;
         }

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::deaths::newcomer_of;
 use super::{Oracles, Seen};
 use crate::chronicle::SentCall;
 use crate::cluster::{Cluster, ClusterPod, WorkloadKind, WorkloadSpec};
@@ -91,8 +92,8 @@ impl Oracles {
         if DRAINS.contains(&by) { drain * 2 / 3 } else { WAY_BACK_KEEPS_LAST_FOR }
     }
 
-    /// A node leaves its group only once its pods have moved, and an old one only once all pods serve elsewhere. A node that
-    /// has died takes its pods along.
+    /// A node leaves its group only once its pods have moved, and an old one only once all pods serve elsewhere. One that the
+    /// group has launched meanwhile may leave as they start elsewhere. A node that has died takes its pods along.
     fn after_departure(
         &mut self,
         call: &ApiCall,
@@ -109,8 +110,11 @@ impl Oracles {
         {
             let serving = before.serving(&workload.name);
             let is_of_it = |pod: &&ClusterPod| pod.workload == workload.name && !pod.serves();
-            let died = before.pods().filter(is_of_it).filter(|pod| is_on_dead_node(pod, before));
-            self.holds(serving + died.count() >= workload.replicas, || {
+            let is_old = newcomer_of(fleet, id).is_some();
+            let is_excused =
+                |pod: &&ClusterPod| is_on_dead_node(pod, before) || (!is_old && pod.node.is_some());
+            let excused = before.pods().filter(is_of_it).filter(is_excused);
+            self.holds(serving + excused.count() >= workload.replicas, || {
                 format!("{} of {id}, and {serving} pods of {} serve", call.action, workload.name)
             });
         }
@@ -154,7 +158,13 @@ impl Oracles {
             };
             let serving = cluster.serving(&workload.name);
             let is_known = is_told(&workload.name) || seen.fleet.instances().keys().any(|id| is_told(id));
-            self.holds(serving >= wanted || is_known, || {
+            // What a group has lost and can't launch, its pods miss.
+            let groups = seen.fleet.groups().iter();
+            let is_short = groups.into_iter().any(|(name, group)| {
+                let serving = u32::try_from(seen.fleet.serving(name).len()).unwrap_or(u32::MAX);
+                serving < group.desired
+            });
+            self.holds(serving >= wanted || is_known || is_short, || {
                 format!("at rest {serving} pods of {} serve of {wanted}", workload.name)
             });
         }

@@ -30,7 +30,13 @@ pub(super) struct Provenance {
 impl Provenance {
     /// Returns true if this call may take the instance as an extra member: a recovery, or the end of an answer, takes it out
     /// of its group. The group has launched it since a call of ours raised its own desired.
-    fn may_take_as_extra(&self, call: &ApiCall, by: &str, instance: &Ec2Instance, fleet: &Fleet) -> bool {
+    pub(super) fn may_take_as_extra(
+        &self,
+        call: &ApiCall,
+        by: &str,
+        instance: &Ec2Instance,
+        fleet: &Fleet,
+    ) -> bool {
         let is_recovery =
             ["InterruptionResponder", "Reconciler", "Rollback"].iter().any(|ends| by.contains(ends));
         let mut groups = fleet.groups().iter();

@@ -31,7 +31,7 @@ impl Oracles {
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
         let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
-        if let Some(before) = before_max.filter(|_| is.max != was.max) {
+        if let Some(before) = before_max.filter(|_| is.max != was.max || sets_max(call)) {
             self.raced_max.insert(name.to_owned(), before);
         }
         if call.action == "SuspendProcesses" && earlier().next().is_some() {
@@ -81,4 +81,9 @@ impl Oracles {
             wish.desired = wish.desired.min(number.saturating_sub(1));
         }
     }
+}
+
+/// It may set what the owner has just asked for himself: a way back then takes it for ours.
+fn sets_max(call: &ApiCall) -> bool {
+    call.action == "UpdateAutoScalingGroup" && call.parameter("MaxSize").is_some()
 }

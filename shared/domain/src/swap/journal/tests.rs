@@ -71,7 +71,14 @@ fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {
     assert_eq!(honest.contradiction(), None);
     let served = Journal { stage: Stage::Retiring, newcomer: Some(newcomer.clone()), ..honest.clone() };
     assert_eq!(served.contradiction(), None);
-    let group = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
+    let group = Original {
+        desired: 1,
+        max: 1,
+        az_rebalance_suspended: false,
+        serving: 1,
+        members: vec![],
+        not_serving: vec![],
+    };
     let raised_to =
         |max| Journal { max_raised_to: Some(max), original: Some(group.clone()), ..served.clone() };
     assert_eq!(raised_to(2).contradiction(), None);
@@ -92,7 +99,14 @@ fn a_size_that_no_group_has_is_refused_by_its_field() {
     let most = i32::MAX.unsigned_abs();
     let with = |desired, max, serving, max_raised_to| Journal {
         newcomer: Some("i-0123456789abcdef1".parse().unwrap()),
-        original: Some(Original { desired, max, az_rebalance_suspended: false, serving, members: vec![] }),
+        original: Some(Original {
+            desired,
+            max,
+            az_rebalance_suspended: false,
+            serving,
+            members: vec![],
+            not_serving: vec![],
+        }),
         max_raised_to,
         ..journal()
     };
@@ -160,7 +174,14 @@ fn an_answer_names_no_newcomer_and_knows_the_group_before_it_begins() {
     let kind = SwapKind::Answer(AnswerJournal::new(Timestamp::UNIX_EPOCH));
     let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
     assert_eq!(honest.contradiction(), None);
-    let group = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
+    let group = Original {
+        desired: 1,
+        max: 1,
+        az_rebalance_suspended: false,
+        serving: 1,
+        members: vec![],
+        not_serving: vec![],
+    };
     let begun = Journal { stage: Stage::Attaching, original: Some(group), ..honest.clone() };
     assert_eq!(begun.contradiction(), None);
     for forged in [

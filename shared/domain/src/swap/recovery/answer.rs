@@ -301,6 +301,7 @@ impl Journal {
                 .filter(|m| m.state != MemberState::Pending)
                 .map(|m| m.id.clone())
                 .collect(),
+            not_serving: Vec::new(),
         };
         self.original = Some(original.clone());
         original

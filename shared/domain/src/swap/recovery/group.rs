@@ -26,6 +26,7 @@ mod tests;
 mod world;
 
 pub use action::Action;
+pub use capacity::is_full_without_newcomer;
 pub use record::why_not_retired;
 
 /// The newcomer as EC2 shows it.
@@ -93,11 +94,21 @@ fn decide(journal: &Journal, observed: &Observed) -> Decision<Action> {
 #[must_use]
 pub fn recover(journal: &Journal, observed: &Observed) -> Decision<Action> {
     match next(journal, observed) {
-        Decision::Done(_) if observed.calls_may_land && journal.original.is_some() => {
+        // What is suspended may be by a call of ours that lands late, or by the owner: it is resumed once.
+        Decision::Done(_) | Do(Action::ResumeAzRebalance)
+            if observed.calls_may_land && journal.original.is_some() =>
+        {
             Decision::Wait("a call may still land")
         }
         action => action,
     }
+}
+
+/// Says if the old instance would come back, were the newcomer at risk: the decision hangs on it.
+#[must_use]
+pub fn hangs_on_newcomer(journal: &Journal, observed: &Observed) -> bool {
+    let at_risk = Journal { newcomer_at_risk: true, ..journal.clone() };
+    recover(&at_risk, observed) != recover(journal, observed)
 }
 
 /// Says, for a person, that desired may hold our one for ever: nothing proves whose it is.
@@ -186,7 +197,9 @@ impl Swap<'_> {
         if self.group.member(&self.journal.old).is_some() {
             return self.max_size().unwrap_or(Decision::Wait("the old instance is leaving the group"));
         }
-        if self.observed.old_alive && self.journal.retirement == Retirement::Detach {
+        let is_ours_to_end =
+            self.journal.retirement == Retirement::Detach && !self.journal.leaves_old_to_owner();
+        if self.observed.old_alive && is_ours_to_end {
             return self.let_old_go();
         }
         let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
@@ -203,7 +216,8 @@ impl Swap<'_> {
 
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
     fn group_was_faster(&self) -> bool {
-        let died_as_member = self.observed.old_has_group_tag && !self.observed.old_alive;
+        let is_dead = !self.observed.old_alive && !self.journal.old_terminated;
+        let died_as_member = is_dead && self.observed.old_has_group_tag;
         let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
         let was_never_detached = died_as_member && !was_told_to_go;
         was_never_detached || self.journal.undo_reason() == Some(Reason::RetireRejected)
@@ -219,10 +233,11 @@ impl Swap<'_> {
         let may_reattach = self.group.desired == self.original.desired
             && (has_room || self.may_raise().is_some())
             && self.journal.refused_reattaches < REATTACHES;
-        let is_doubted = matches!(
-            self.journal.undo_reason(),
-            Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
-        );
+        let is_doubted = self.journal.newcomer_at_risk
+            || matches!(
+                self.journal.undo_reason(),
+                Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
+            );
         // Where the old one can't come back, a newcomer that serves counts, and one that is of no use makes room.
         let doubted = may_reattach && (is_doubted || self.journal.turned_back);
         // The old one may still come back, or desired show what it was before it left.
@@ -348,9 +363,9 @@ impl Swap<'_> {
 
     /// The owner's settings that are still not restored.
     fn settings(&self) -> Option<Decision<Action>> {
-        let is_ours = !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE);
+        let may_be_ours = !self.original.az_rebalance_suspended && !self.journal.az_rebalance_resumed;
         // The zone has one more than the others by it: Auto Scaling may choose the kept member, and nobody drains it.
-        if is_ours && !self.keeps_member() {
+        if may_be_ours && self.group.suspended.contains(AZ_REBALANCE) && !self.keeps_member() {
             return Some(Do(Action::ResumeAzRebalance));
         }
         self.journal.raised_max(self.group.max)?;

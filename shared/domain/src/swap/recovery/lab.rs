@@ -176,6 +176,12 @@ fn finish(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Act
             return Do(Action::AddressToNewcomer);
         }
     }
+    // Neither is left: nobody else takes the newcomer out.
+    if !observed.newcomer_lives()
+        && let Some(target) = observed.target(|t| t.newcomer.is_registered())
+    {
+        return Do(Action::DeregisterNewcomer(target));
+    }
     if observed.old != OldState::Gone {
         if let Some(target) = observed.target(|t| t.old.is_registered()) {
             return Do(Action::DeregisterOld(target));

@@ -86,6 +86,7 @@ fn group_before(group: &Group) -> Original {
         az_rebalance_suspended: false,
         serving: group.in_service(),
         members: group.members.iter().map(|m| m.id.clone()).collect(),
+        not_serving: Vec::new(),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct LabLedger {
     is_just_lost: bool,
     /// The target groups that we have taken the old instance out of.
     pub(super) let_out: BTreeSet<String>,
+    /// We have moved the address.
+    pub address_moved: bool,
     /// The twins that have had the address, or were healthy in a target group.
     pub(super) has_served: BTreeSet<String>,
 }
@@ -95,6 +97,7 @@ impl LabLedger {
             excused: BTreeSet::new(),
             is_just_lost: false,
             let_out: BTreeSet::new(),
+            address_moved: false,
             has_served: BTreeSet::new(),
         }
     }

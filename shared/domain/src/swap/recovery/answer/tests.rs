@@ -20,6 +20,7 @@ fn journal() -> Journal {
         az_rebalance_suspended: false,
         serving: 2,
         members: vec![id(0), id(1)],
+        not_serving: Vec::new(),
     });
     journal.max_raised_to = Some(3);
     journal

@@ -3,9 +3,28 @@
 
 use std::collections::BTreeSet;
 
-use super::{Swap, has_retired};
+use super::{Observed, Swap, has_retired};
 use crate::ids::InstanceId;
 use crate::swap::group::{Member, MemberState};
+use crate::swap::journal::Journal;
+
+/// Says if the group has, beside the newcomer, as many in service as it is asked for: it launches no other.
+#[must_use]
+pub fn is_full_without_newcomer(journal: &Journal, observed: &Observed) -> bool {
+    let Some(group) = &observed.group else { return false };
+    let is_dead_old = |member: &Member| member.id == journal.old && !observed.old_alive;
+    let is_newcomer = |id: &InstanceId| observed.newcomer.as_ref().is_some_and(|newcomer| newcomer.id == *id);
+    let serves = |member: &&Member| {
+        member.serves()
+            && !is_dead_old(member)
+            && !is_newcomer(&member.id)
+            && !observed.not_serving.contains(&member.id)
+    };
+    let rest = u32::try_from(group.members.iter().filter(serves).count()).unwrap_or(u32::MAX);
+    let swap = journal.original.as_ref().map(|original| Swap { journal, original, observed, group });
+    let has_ours = swap.is_some_and(|swap| swap.desired_holds_ours());
+    rest >= group.desired.saturating_sub(u32::from(has_ours))
+}
 
 impl Swap<'_> {
     /// A member stays beyond the capacity that the owner had, since a pod can't leave its node. Once it has died, nothing

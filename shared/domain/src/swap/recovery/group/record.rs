@@ -20,6 +20,13 @@ pub const fn why_not_retired(is_first: bool, has_left: bool) -> Reason {
 }
 
 impl Journal {
+    /// Says if the old instance left its group by no call of ours: the first one was refused. Its owner has detached it, and
+    /// keeps it.
+    #[must_use]
+    pub fn leaves_old_to_owner(&self) -> bool {
+        self.undo_reason() == Some(Reason::RetireRejected) && !self.retired
+    }
+
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one
     /// counts as out of desired.
     pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
@@ -30,6 +37,7 @@ impl Journal {
             self.stage = Stage::Undoing;
             self.turned_back = true;
         }
+        self.old_terminated |= *action == Action::TerminateOld;
         if action.settles_desired() {
             self.desired_settled = true;
             self.taking_out = action.removes(&self.old).cloned();
@@ -49,6 +57,14 @@ impl Journal {
         self.changed_at = Some(now);
     }
 
+    /// Notes that the newcomer can't be relied on, as its pool or EC2 says, and why.
+    pub fn note_risk(&mut self, why: &str) {
+        self.newcomer_at_risk = true;
+        if let Some(undo) = &mut self.undo {
+            undo.detail = format!("{}; {why}", undo.detail);
+        }
+    }
+
     /// Notes that AWS has carried the action out; `before` is the journal without it. A call that was answered lands no
     /// later; but one that moves desired may show later, and in desired at another time than among the members. A newcomer
     /// that is replaced leaves desired as it is: nobody knows whose our one is then.
@@ -59,6 +75,7 @@ impl Journal {
         if matches!(action, Action::RestoreMaxSize(_)) {
             self.max_restore = MaxRestore::Made;
         }
+        self.az_rebalance_resumed |= *action == Action::ResumeAzRebalance;
         if action.settles_desired() && !matches!(action, Action::ReplaceNewcomer(_)) {
             self.taking_out = None;
         }

@@ -70,6 +70,7 @@ impl World {
             az_rebalance_suspended: false,
             serving: group.in_service(),
             members: group.members.iter().map(|m| m.id.clone()).collect(),
+            not_serving: Vec::new(),
         });
     }
 

@@ -157,6 +157,7 @@ fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
         az_rebalance_suspended: false,
         serving: 2,
         members: vec![id(0), id(1)],
+        not_serving: Vec::new(),
     };
     assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original, &Settings::default()), None);
     let changes: [fn(&mut Group); 9] = [

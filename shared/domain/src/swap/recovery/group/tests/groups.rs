@@ -111,6 +111,76 @@ fn a_newcomer_at_risk_brings_the_old_instance_back() {
 }
 
 #[test]
+fn a_newcomer_at_risk_is_asked_about_where_the_old_instance_could_come_back() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    assert!(hangs_on_newcomer(&world.journal, &world.seen));
+    let mut at_risk = world.journal.clone();
+    at_risk.undo = Some(Undo { reason: Reason::ExecutionDied, detail: "it died".into() });
+    at_risk.note_risk("its pool is poisoned");
+    assert_eq!(next(&at_risk, &world.seen), Do(Action::ReattachOld));
+    assert_eq!(at_risk.undo.unwrap().detail, "it died; its pool is poisoned");
+    world.journal.refused_reattaches = REATTACHES;
+    assert!(!hangs_on_newcomer(&world.journal, &world.seen), "AWS refuses to take it back");
+    let before_it_left = World::cut_after(5, 2, false, Retirement::Detach);
+    assert!(!hangs_on_newcomer(&before_it_left.journal, &before_it_left.seen));
+}
+
+#[test]
+fn an_old_instance_that_its_owner_has_detached_is_not_terminated() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
+    world.journal.undo = Some(Undo { reason: Reason::RetireRejected, detail: String::new() });
+    assert!(world.journal.leaves_old_to_owner());
+    world.recover();
+    assert!(world.seen.old_alive);
+    world.journal.retired = true;
+    assert!(!world.journal.leaves_old_to_owner(), "an answer says that our call took it out");
+}
+
+/// Some tags outlive the detach, or so AWS may do.
+#[test]
+fn an_old_instance_that_a_way_back_has_terminated_did_not_die_as_a_member() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.seen.old_has_group_tag = true;
+    world.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
+    world.journal.foresee(&Action::TerminateOld, &world.seen, Timestamp::UNIX_EPOCH);
+    world.seen.old_alive = false;
+    world.group().members.push(member(51));
+    world.group().desired = 3; // a policy has scaled out
+    world.group().suspended.clear();
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Finished));
+    assert!(doubt(&world.journal, &world.seen).is_some());
+}
+
+#[test]
+fn az_rebalance_is_resumed_once_and_when_no_call_can_suspend_it_any_more() {
+    let mut world = World::cut_after(4, 1, false, Retirement::Detach);
+    world.seen.newcomer = None;
+    world.seen.calls_may_land = true;
+    assert!(matches!(recover(&world.journal, &world.seen), Decision::Wait(_)));
+    world.seen.calls_may_land = false;
+    assert_eq!(recover(&world.journal, &world.seen), Do(Action::ResumeAzRebalance));
+    let before = world.journal.clone();
+    world.journal.acknowledge(&Action::ResumeAzRebalance, &before);
+    assert_eq!(recover(&world.journal, &world.seen), Decision::Done(End::Undone), "the owner's wish");
+}
+
+#[test]
+fn nobody_comes_in_the_place_of_an_old_instance_where_fewer_are_asked_for() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    let is_full = |world: &World| is_full_without_newcomer(&world.journal, &world.seen);
+    assert!(is_full(&world), "two beside the newcomer, and two are asked for beside our one");
+    world.group().members.retain(|member| member.id != id(OLD));
+    world.seen.old_alive = false;
+    assert!(!is_full(&world), "its group launches another one");
+    world.group().desired = 2;
+    assert!(!is_full(&world), "desired as it was is not one that a policy has lowered by two");
+    world.group().desired = 1;
+    assert!(is_full(&world));
+}
+
+#[test]
 fn what_the_owner_suspended_stays_suspended() {
     let mut world = World::cut_after(2, 1, false, Retirement::Detach);
     world.journal.original.as_mut().unwrap().az_rebalance_suspended = true;

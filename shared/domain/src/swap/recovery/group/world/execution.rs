@@ -199,6 +199,7 @@ impl History {
             az_rebalance_suspended: false,
             serving: group.in_service(),
             members: group.members.iter().map(|m| m.id.clone()).collect(),
+            not_serving: group.members.iter().filter(|m| !m.serves()).map(|m| m.id.clone()).collect(),
         });
         if self.writes(fate) {
             self.execution.at = At::RaiseMax;

@@ -101,6 +101,11 @@ impl History {
                 }
                 false
             }
+            // As `permit` does: the next look decides anew.
+            Do(Action::TerminateOld) if self.poisoned && hangs_on_newcomer(journal, &observed) => {
+                journal.note_risk("its pool is poisoned");
+                self.stores(visit, fate)
+            }
             Do(action) => {
                 visit.before = Some(journal.clone());
                 journal.foresee(&action, &observed, at(self.now));

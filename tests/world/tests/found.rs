@@ -1,0 +1,228 @@
+//! What random plans have found. An act comes right before a call that is named, so that it stays where it was as others change.
+
+use spot_world::fleet::Ec2State;
+use spot_world::history::{Ended, play};
+use spot_world::replay::{Replay, parse};
+
+/// The old instance of every scene of a group, and that of a stand-alone one.
+const OLD_MEMBER: &str = "i-00000000000000002";
+const OLD_INSTANCE: &str = "i-00000000000000001";
+
+/// Plays a scene. Each strike comes right before the first call of this function, phase and action after the strike before it.
+/// One without a word only says from where the next one counts.
+fn played(scene: &str, strikes: &[(&str, &str)]) -> Ended {
+    let mut words: Vec<String> = scene.split(' ').map(str::to_owned).collect();
+    let mut from = 0;
+    for (call, strike) in strikes {
+        let calls = plays(&words).world.chronicle.calls;
+        let is_it = |n: &usize| format!("{} {}", calls[*n].by, calls[*n].action) == *call;
+        let at = (from..calls.len()).find(is_it).unwrap_or_else(|| panic!("{words:?} makes no call {call}"));
+        words.extend((!strike.is_empty()).then(|| format!("{at}~{strike}")));
+        from = at + 1;
+    }
+    plays(&words)
+}
+
+fn plays(words: &[String]) -> Ended {
+    let Replay { scene, plan, seed } = parse(words.iter().cloned()).unwrap_or_else(|it| panic!("{it}"));
+    play(&scene, plan, seed).unwrap_or_else(|broken| panic!("{words:?}: {broken}"))
+}
+
+fn is_member(ended: &Ended, id: &str) -> bool {
+    ended
+        .world
+        .fleet
+        .group("web")
+        .is_some_and(|web| web.members.iter().any(|member| member.instance_id == id))
+}
+
+fn state(ended: &Ended, id: &str) -> Option<Ec2State> {
+    ended.world.fleet.instances().get(id).map(|instance| instance.state)
+}
+
+fn is_suspended(ended: &Ended) -> bool {
+    ended.world.fleet.group("web").is_some_and(|web| web.suspended.contains("AZRebalance"))
+}
+
+/// The execution is stopped as its call takes the old instance out.
+fn stopped_at_detach(phase: &str) -> (String, &'static str) {
+    (format!("{phase} DetachInstances"), "StoppedAfter")
+}
+
+#[test]
+fn an_old_instance_comes_back_if_the_newcomers_pool_is_poisoned_before_the_reconciler() {
+    let node = "KubernetesOptimizer Terminate";
+    let group = "ClusterOptimizer RetireOld";
+    for (scene, phase) in
+        [("group zones=1", group), ("group size=3 max=4 zones=1", group), ("node max=2", node)]
+    {
+        let (detach, stopped) = stopped_at_detach(phase);
+        let dead = [(detach.as_str(), stopped)];
+        assert!(!is_member(&played(scene, &dead), OLD_MEMBER), "{scene}: the reconciler finishes it");
+        let poisoned = ("Reconciler event DescribeExecution", "NewcomersPoolIsPoisoned");
+        let ended = played(scene, &[dead[0], poisoned]);
+        assert!(is_member(&ended, OLD_MEMBER), "{scene}: {}", ended.world.chronicle);
+    }
+}
+
+/// In LAB, an interruption poisons nothing: the Spot request alone shows it.
+#[test]
+fn an_old_instance_serves_again_if_ec2_takes_its_twin_back_before_the_reconciler() {
+    let dead = ("LabOptimizer RetireOld DeregisterTargets", "StoppedAfter");
+    assert_eq!(state(&played("lab", &[dead]), OLD_INSTANCE), Some(Ec2State::Stopped), "it finishes the swap");
+    let interrupted = ("Reconciler event DescribeExecution", "NewcomerIsInterrupted(1)");
+    let ended = played("lab", &[dead, interrupted]);
+    assert_eq!(state(&ended, OLD_INSTANCE), Some(Ec2State::Running), "{}", ended.world.chronicle);
+    assert!(!ended.world.chronicle.to_string().contains("StopInstances"), "{}", ended.world.chronicle);
+}
+
+/// What is suspended after our resumption is the owner's wish, also if the way back goes on.
+#[test]
+fn a_way_back_resumes_az_rebalance_once() {
+    let strikes = [
+        ("ClusterOptimizer WaitForInService DescribeAutoScalingGroups", "OwnerSetsDesired(1)"),
+        ("ClusterOptimizer Rollback ResumeProcesses", ""),
+        ("ClusterOptimizer Rollback DescribeAutoScalingGroups", "OwnerSuspends(\"AZRebalance\")"),
+    ];
+    assert!(!is_suspended(&played("group max=1 zones=1", &strikes[..2])));
+    assert!(is_suspended(&played("group max=1 zones=1", &strikes)));
+}
+
+/// The owner detaches the old instance right before we do. The refusal proves that it was not our call.
+#[test]
+fn an_old_instance_that_its_owner_has_detached_stays_his() {
+    let detached = [("ClusterOptimizer RetireOld DetachInstances", "OwnerDetaches(0)")];
+    for lag in [0, 1, 11] {
+        let ended = played(&format!("group max=1 zones=1 leaving_shows_after={lag}"), &detached);
+        let chronicle = &ended.world.chronicle;
+        assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{chronicle}");
+        let web = ended.world.fleet.group("web").unwrap();
+        assert_eq!((web.desired, web.max), (1, 1), "{chronicle}");
+    }
+}
+
+/// The owner detaches the old instance right before the attach, and its group launches another one. That is Pending as the
+/// newcomer is attached, and InService before its target is healthy.
+#[test]
+fn a_way_back_waits_for_the_targets_of_a_member_that_was_pending_at_the_attach() {
+    let strikes = [
+        ("ClusterOptimizer WaitForHealth DescribeInstances", "AnswerLost"),
+        ("ClusterOptimizer WaitForHealth DescribeInstanceStatus", "OwnerDetaches(0)"),
+        ("ClusterOptimizer Attach DescribeAutoScalingGroups", "Zombie(20)"),
+    ];
+    played("group 86 max=1 zones=1 has_target_group=1 leaving_shows_after=2", &strikes);
+}
+
+/// A policy scales in right before the attach, and the group takes the old node. Nothing comes in its place.
+#[test]
+fn a_way_back_waits_for_no_node_where_its_group_is_asked_for_fewer() {
+    let scaled_in = [("KubernetesOptimizer AwaitReady DescribeLaunchTemplateVersions", "PolicyScales(-1)")];
+    let ended = played("node 17 max=2 leaving_shows_after=11", &scaled_in);
+    let chronicle = ended.world.chronicle.to_string();
+    assert!(!is_member(&ended, OLD_MEMBER) && chronicle.contains("Rollback"), "{chronicle}");
+    assert!(!chronicle.contains("Stuck"), "{chronicle}");
+}
+
+/// The old node ends before the attach, and its group may not replace it: the newcomer keeps the pods.
+#[test]
+fn a_newcomer_that_is_no_member_yet_keeps_the_pods_of_a_node_that_nobody_replaces() {
+    let strikes = [
+        ("KubernetesOptimizer ScaleOut RunInstances", "OwnerSuspends(\"Terminate\")"),
+        ("KubernetesOptimizer AwaitReady PatchNodes", "MemberDies(0)"),
+    ];
+    let chronicle = played("node size=1 max=1", &strikes).world.chronicle.to_string();
+    let mended = chronicle.find("a person mends").unwrap_or_else(|| panic!("{chronicle}"));
+    assert!(chronicle.contains("Stuck") && !chronicle[..mended].contains("EvictPods"), "{chronicle}");
+}
+
+/// A policy scales out while the execution is dead. That the old instance keeps its tag says nothing once we have ended it.
+#[test]
+fn what_a_policy_launches_is_not_taken_for_a_replacement_of_what_we_have_ended() {
+    let (detach, stopped) = stopped_at_detach("ClusterOptimizer RetireOld");
+    let strikes = [(detach.as_str(), stopped), ("Reconciler event Scan", "PolicyScales(1)")];
+    let ended = played("group zones=1 has_target_group=1 detached_keeps_group_tag=1", &strikes);
+    assert_eq!(ended.world.fleet.group("web").map(|web| web.desired), Some(2), "{}", ended.world.chronicle);
+}
+
+/// The twin ends as it takes over, and the old instance during the way back.
+#[test]
+fn a_twin_that_ends_with_its_old_instance_is_in_no_target_group() {
+    let strikes = [
+        ("LabOptimizer TakeOver RegisterTargets", ""),
+        ("LabOptimizer TakeOver DescribeInstances", "OwnerOfTwin(Terminates)"),
+        ("LabOptimizer Rollback DescribeInstances", "OwnerOfInstance(TerminatesOld)"),
+    ];
+    let ended = played("lab has_address=0 capture_image=0", &strikes);
+    let mut targets = ended.world.fleet.target_groups().values().flat_map(|group| group.targets.keys());
+    assert_eq!(targets.find(|id| *id != OLD_INSTANCE), None);
+}
+
+/// EC2 has no capacity for a member that has died: the newcomer stays, and a person is told. Once it has, the swap is undone.
+#[test]
+fn a_way_back_ends_by_itself_once_a_person_has_mended_what_it_waits_for() {
+    let strikes = [
+        ("ClusterOptimizer Attach SuspendProcesses", "MemberDies(1)"),
+        ("ClusterOptimizer Attach AttachInstances", "CapacityIsShort(0)"),
+    ];
+    let ended = played("group size=2 max=3 zones=1 has_target_group=1", &strikes);
+    let chronicle = ended.world.chronicle.to_string();
+    assert!(chronicle.contains("Stuck") && chronicle.contains("a person mends"), "{chronicle}");
+}
+
+/// Each of these was a false alarm: nothing was wrong with the code, and a promise asked for too much.
+#[test]
+fn what_others_did_is_no_fault_of_a_swap() {
+    let of_node = "node size=1 max=1";
+    let group = "group max=1 zones=1";
+    let alarms: [(&str, &[(&str, &str)]); 6] = [
+        // Back where the swap found it, the address is a part of what the twin takes over.
+        (
+            "lab capture_image=1",
+            &[
+                ("LabOptimizer Launch DescribeTargetGroups", "OwnerOfInstance(MovesAddress)"),
+                ("LabOptimizer Launch DescribeTargetHealth", "OwnerOfInstance(GivesAddressToOld)"),
+            ],
+        ),
+        // A group that may not launch keeps pods waiting.
+        (
+            of_node,
+            &[
+                ("KubernetesOptimizer Preflight DescribeLifecycleHooks", "OwnerSuspends(\"Launch\")"),
+                ("KubernetesOptimizer Report UpdateItem", "MemberDies(0)"),
+            ],
+        ),
+        // The owner sets MaxSize to what we are about to set.
+        (of_node, &[("KubernetesOptimizer AwaitReady UpdateAutoScalingGroup", "OwnerSetsMax(2)")]),
+        // What a group launches for a member that its owner has taken is our one too many, also if it has opted out.
+        (
+            group,
+            &[
+                ("ClusterOptimizer RetireOld UpdateItem", "OwnerOptsOut"),
+                ("ClusterOptimizer RetireOld DetachInstances", "OwnerDetaches(0)"),
+                ("ClusterOptimizer Rollback DescribeAutoScalingGroups", "StoppedBefore"),
+            ],
+        ),
+        // AWS takes no instance back into a group that may not launch.
+        (
+            group,
+            &[
+                ("ClusterOptimizer RetireOld UpdateItem", "OwnerSuspends(\"Launch\")"),
+                ("ClusterOptimizer RetireOld DetachInstances", "StoppedAfter"),
+                ("Reconciler event Scan", "NewcomersPoolIsPoisoned"),
+            ],
+        ),
+        // A newcomer that has just died is nobody's to keep.
+        (
+            of_node,
+            &[
+                ("KubernetesOptimizer AwaitReady AttachInstances", ""),
+                ("KubernetesOptimizer AwaitReady DescribeInstances", "OwnerOptsOut"),
+                ("KubernetesOptimizer AwaitReady DescribeInstanceAttribute", "StoppedBefore"),
+                ("Reconciler event DetachInstances", "MemberDies(1)"),
+            ],
+        ),
+    ];
+    for (scene, strikes) in alarms {
+        played(scene, strikes);
+    }
+}
