@@ -135,6 +135,15 @@ pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>,
     found.iter().map(look_at).collect()
 }
 
+/// Returns every node.
+///
+/// # Errors
+/// The nodes can't be listed.
+pub async fn all(client: &Client) -> Result<Vec<Node>, ClusterError> {
+    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, |_| true).await?;
+    found.iter().map(look_at).collect()
+}
+
 /// Returns every node that is Ready and takes pods.
 ///
 /// # Errors

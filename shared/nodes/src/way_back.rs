@@ -29,7 +29,7 @@ use spot_domain::clock;
 use spot_domain::swap::eviction::Turns;
 use spot_domain::swap::group::{Group, Member, MemberState};
 use spot_domain::swap::journal::{
-    Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Original, Retirement, Stage, SwapKind,
+    Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Retirement, Stage, SwapKind,
 };
 use spot_domain::swap::recovery::group::{Action, Observed, goes_forward, is_full_without_newcomer};
 use spot_domain::swap::recovery::{Decision, End, Ended};
@@ -186,7 +186,8 @@ impl Nodes<'_> {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == part.node.old;
             let is_leaving = may_be_leaving(marked.instance_id.as_ref(), is_old, journal, observed);
-            let is_done_with = is_going || is_leaving || (is_old && goes_forward(journal, observed));
+            let goes_with_swap = is_old && goes_forward(journal, observed) && !journal.leaves_old_to_owner();
+            let is_done_with = is_going || is_leaving || goes_with_swap;
             if !is_done_with {
                 node::uncordon(self.client, &marked.name, self.mark).await.map_err(failed)?;
             }
@@ -344,7 +345,7 @@ impl Nodes<'_> {
     }
 
     /// Says if nothing is to come any more in the place of a node that is gone: another one is Ready there, or its group is asked
-    /// for fewer by now. Before the attach nobody knows who came later: all of them must be Ready.
+    /// for fewer. Before the attach, nobody knows who came later: each that serves must be Ready.
     async fn is_place_taken(
         &self,
         journal: &Journal,
@@ -353,23 +354,21 @@ impl Nodes<'_> {
     ) -> Result<bool, StepError> {
         let is_full = is_full_without_newcomer(journal, observed);
         let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let may_be_later = |member: &&Member| {
-            let came_later = |original: &Original| original.came_later(&member.id, newcomer);
-            let is_of_swap = member.id == journal.old || Some(&member.id) == newcomer;
-            !is_of_swap && journal.original.as_ref().is_none_or(came_later)
+        let others = || group.members.iter().filter(|m| m.id != journal.old && Some(&m.id) != newcomer);
+        let nodes = node::all(self.client).await.map_err(failed)?;
+        let node_of =
+            |member: &Member| nodes.iter().find(|node| node.instance_id.as_ref() == Some(&member.id));
+        let is_ready = |member: &Member| node_of(member).is_some_and(|node| node.is_ready);
+        let takes_pods =
+            |member: &Member| node_of(member).is_some_and(|it| it.is_ready && !it.is_unschedulable);
+        let Some(original) = &journal.original else {
+            return Ok(is_full && others().filter(|member| member.serves()).all(is_ready));
         };
-        let (mut ready, mut later) = (0_usize, 0_usize);
-        for member in group.members.iter().filter(may_be_later) {
-            later += 1;
-            let node = node::find(self.client, &member.id).await.map_err(failed)?;
-            let is_ready = node.is_some_and(|node| node.is_ready && !node.is_unschedulable);
-            ready += usize::from(member.serves() && is_ready);
+        let mut later = others().filter(|member| original.came_later(&member.id, newcomer)).peekable();
+        if later.peek().is_none() {
+            return Ok(is_full);
         }
-        Ok(if journal.original.is_some() {
-            ready > 0 || (later == 0 && is_full)
-        } else {
-            is_full && ready == later
-        })
+        Ok(later.any(|member| member.serves() && takes_pods(member)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The last look at a newcomer before the old instance leaves for good: its pool may have been poisoned since the launch, and
+//! The last look at a newcomer before the old instance leaves for good. Its pool may have been poisoned since the launch, and
 //! EC2 may be about to take it back. The phases ask, and so does every way back.
 
 use spot_cloud::ec2::instances;
@@ -46,7 +46,7 @@ pub async fn last_look(
 ///
 /// # Errors
 /// EC2 does not answer.
-pub(crate) async fn last_look_at(
+pub(crate) async fn last_look_at_described(
     gatekeeper: &Gatekeeper,
     clients: &RegionClients,
     newcomer: &Instance,

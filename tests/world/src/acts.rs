@@ -53,6 +53,8 @@ pub enum Act {
     OwnerProtects(usize),
     /// The owner detaches a member, and the group launches another.
     OwnerDetaches(usize),
+    /// The owner detaches a member, and asks for one fewer.
+    OwnerTakesOut(usize),
     /// The owner suspends a process.
     OwnerSuspends(&'static str),
     /// EC2 fails under a member.
@@ -148,7 +150,8 @@ impl World {
             (Act::OwnerProtects(_), Some(id)) => {
                 self.fleet.protect(&name, id, true);
             }
-            (Act::OwnerDetaches(_), Some(id)) => self.owner_detaches(&name, id),
+            (Act::OwnerDetaches(_), Some(id)) => self.owner_detaches(&name, id, false),
+            (Act::OwnerTakesOut(_), Some(id)) => self.owner_detaches(&name, id, true),
             (Act::TargetTurnsUnhealthy(_), Some(id)) => self.target_turns_unhealthy(&name, id),
             (_, None) => {}
         }
@@ -163,6 +166,7 @@ impl World {
             | Act::MemberIsAtRisk(which)
             | Act::OwnerProtects(which)
             | Act::OwnerDetaches(which)
+            | Act::OwnerTakesOut(which)
             | Act::TargetTurnsUnhealthy(which) => {
                 let members = &self.fleet.group(group)?.members;
                 Some(members.get(which.checked_rem(members.len())?)?.instance_id.clone())
@@ -289,8 +293,16 @@ impl World {
     }
 
     /// The owner detaches a member to keep it for himself.
-    fn owner_detaches(&mut self, name: &str, id: &str) {
-        if self.fleet.owner_detaches(name, id, false, now()) {
+    fn owner_detaches(&mut self, name: &str, id: &str, decrement: bool) {
+        if self.fleet.owner_detaches(name, id, decrement, now()) {
+            if decrement {
+                let may_hold_ours = may_hold_ours(&self.tables);
+                self.oracles.owner_asks(name, may_hold_ours, |wish| {
+                    wish.desired = wish.desired.saturating_sub(1);
+                    wish.desired_at_most = wish.desired_at_most.saturating_sub(1);
+                });
+                self.oracles.moves_desired(name);
+            }
             self.oracles.is_the_owners(id);
             self.oracles.excuses.note_detached(name, now());
             self.group_follows(name, 1);

@@ -187,7 +187,7 @@ impl History {
                 };
             }
             if !has_mended && self.began.elapsed() > MENDED_AFTER && world.is_a_person_told() {
-                world.is_mended();
+                world.a_person_mends();
                 has_mended = true;
             }
             if self.began.elapsed() > LONGEST {

@@ -106,6 +106,8 @@ pub struct Oracles {
     pub lab: Option<LabLedger>,
     /// Since when nodes are cordoned, by name.
     cordoned: BTreeMap<String, Timestamp>,
+    /// The workloads of which we have evicted a pod.
+    evicted: BTreeSet<String>,
     /// What Spot has cost, and when EC2 has told it.
     spot_prices: prices::SpotPrices,
     /// What we have launched, made and replaced.
@@ -155,6 +157,7 @@ impl Oracles {
             notices: Notices::default(),
             lab: None,
             cordoned: BTreeMap::new(),
+            evicted: BTreeSet::new(),
             spot_prices: prices::SpotPrices::of(fleet),
             provenance: provenance::Provenance::default(),
             seen_dead: BTreeSet::new(),
@@ -249,7 +252,7 @@ impl Oracles {
             self.members_stay(call, name, sent_at, before, seen.fleet);
         }
         self.after_call_in_lab(call, answer, sent_at, before);
-        if call.action == "AttachInstances" && answer.status == 400 {
+        if call.action == "AttachInstances" && answer.body.contains("<Code>ValidationError</Code>") {
             self.marks.attach_is_refused(call);
         }
         if answer.status == 200 {

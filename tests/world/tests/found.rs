@@ -91,14 +91,37 @@ fn a_way_back_resumes_az_rebalance_once() {
 /// The owner detaches the old instance right before we do. The refusal proves that it was not our call.
 #[test]
 fn an_old_instance_that_its_owner_has_detached_stays_his() {
-    let detached = [("ClusterOptimizer RetireOld DetachInstances", "OwnerDetaches(0)")];
-    for lag in [0, 1, 11] {
-        let ended = played(&format!("group max=1 zones=1 leaving_shows_after={lag}"), &detached);
+    let group = "ClusterOptimizer RetireOld DetachInstances";
+    let node = "KubernetesOptimizer Terminate DetachInstances";
+    let scenes = [
+        ("group max=1 zones=1", group, "OwnerDetaches(0)", 1),
+        ("group max=1 zones=1 leaving_shows_after=1", group, "OwnerDetaches(0)", 1),
+        ("group max=1 zones=1 leaving_shows_after=11", group, "OwnerDetaches(0)", 1),
+        ("group size=2 max=2", group, "OwnerTakesOut(0)", 2),
+        ("group size=2 max=2 leaving_shows_after=11", group, "OwnerTakesOut(0)", 2),
+        ("node max=2", node, "OwnerDetaches(0)", 2),
+    ];
+    for (scene, call, act, desired) in scenes {
+        let ended = played(scene, &[(call, act)]);
         let chronicle = &ended.world.chronicle;
-        assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{chronicle}");
+        assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{scene}: {chronicle}");
         let web = ended.world.fleet.group("web").unwrap();
-        assert_eq!((web.desired, web.max), (1, 1), "{chronicle}");
+        assert_eq!(web.desired, desired, "{scene}: {chronicle}");
+        let nodes = ended.world.cluster.iter().flat_map(|cluster| cluster.nodes().values());
+        let cordoned: Vec<_> = nodes.filter(|node| node.is_unschedulable()).map(|node| &node.name).collect();
+        assert!(cordoned.is_empty(), "{scene}: {cordoned:?}");
     }
+}
+
+/// The execution is stopped right after the refusal: the row keeps the proof.
+#[test]
+fn the_reconciler_knows_that_the_owner_has_detached_the_old_instance() {
+    let strikes = [
+        ("ClusterOptimizer RetireOld DetachInstances", "OwnerDetaches(0)"),
+        ("ClusterOptimizer Rollback GetItem", "StoppedBefore"),
+    ];
+    let ended = played("group max=1 zones=1", &strikes);
+    assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{}", ended.world.chronicle);
 }
 
 /// The owner detaches the old instance right before the attach, and its group launches another one. That is Pending as the
@@ -106,11 +129,12 @@ fn an_old_instance_that_its_owner_has_detached_stays_his() {
 #[test]
 fn a_way_back_waits_for_the_targets_of_a_member_that_was_pending_at_the_attach() {
     let strikes = [
-        ("ClusterOptimizer WaitForHealth DescribeInstances", "AnswerLost"),
-        ("ClusterOptimizer WaitForHealth DescribeInstanceStatus", "OwnerDetaches(0)"),
+        ("ClusterOptimizer WaitForHealth DescribeSpotInstanceRequests", "OwnerDetaches(0)"),
         ("ClusterOptimizer Attach DescribeAutoScalingGroups", "Zombie(20)"),
     ];
-    played("group 86 max=1 zones=1 has_target_group=1 leaving_shows_after=2", &strikes);
+    let ended = played("group 86 max=1 zones=1 has_target_group=1 leaving_shows_after=2", &strikes);
+    let chronicle = ended.world.chronicle.to_string();
+    assert!(chronicle.contains("Rollback autoscaling:DetachInstances"), "{chronicle}");
 }
 
 /// A policy scales in right before the attach, and the group takes the old node. Nothing comes in its place.
@@ -119,7 +143,10 @@ fn a_way_back_waits_for_no_node_where_its_group_is_asked_for_fewer() {
     let scaled_in = [("KubernetesOptimizer AwaitReady DescribeLaunchTemplateVersions", "PolicyScales(-1)")];
     let ended = played("node 17 max=2 leaving_shows_after=11", &scaled_in);
     let chronicle = ended.world.chronicle.to_string();
-    assert!(!is_member(&ended, OLD_MEMBER) && chronicle.contains("Rollback"), "{chronicle}");
+    assert!(
+        !is_member(&ended, OLD_MEMBER) && chronicle.contains("Rollback autoscaling:DetachInstances"),
+        "{chronicle}"
+    );
     assert!(!chronicle.contains("Stuck"), "{chronicle}");
 }
 
@@ -153,7 +180,11 @@ fn a_twin_that_ends_with_its_old_instance_is_in_no_target_group() {
         ("LabOptimizer Rollback DescribeInstances", "OwnerOfInstance(TerminatesOld)"),
     ];
     let ended = played("lab has_address=0 capture_image=0", &strikes);
-    let mut targets = ended.world.fleet.target_groups().values().flat_map(|group| group.targets.keys());
+    let fleet = &ended.world.fleet;
+    let is_alive = |id: &String| fleet.instances().get(id).is_some_and(|instance| instance.state.is_alive());
+    let alive: Vec<_> = fleet.instances().keys().filter(|id| is_alive(id)).collect();
+    assert!(alive.is_empty(), "{alive:?} live: {}", ended.world.chronicle);
+    let mut targets = fleet.target_groups().values().flat_map(|group| group.targets.keys());
     assert_eq!(targets.find(|id| *id != OLD_INSTANCE), None);
 }
 

@@ -47,7 +47,12 @@ impl Alert {
         if let Some(ended) = ended {
             let _ = write!(message, "\nThe run ended early: {}: {}", ended.reason, ended.detail);
         }
-        let what = if rolled_back.is_empty() { "failed" } else { "was rolled back" };
+        let is_in_doubt = ended.is_some_and(|ended| ended.reason == Reason::CapacityInDoubt);
+        let what = match (rolled_back.is_empty(), is_in_doubt) {
+            (false, _) => "was rolled back",
+            (true, true) => "leaves capacity in doubt",
+            (true, false) => "failed",
+        };
         Some(Self::of(&format!("A swap of group {asg_name} {what}"), &message, execution))
     }
 
@@ -69,7 +74,7 @@ impl Alert {
                 let EndedBy { reason, detail } = ended_by.filter(|ended| needs_a_person(ended.reason))?;
                 let message = format!("Node {id} was swapped. {reason}: {detail}");
                 return Some(Self::of(
-                    &format!("Node {id} was swapped, and something is left"),
+                    &format!("The swap of node {id} leaves capacity in doubt"),
                     &message,
                     execution,
                 ));

@@ -179,8 +179,7 @@ pub struct Journal {
     /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned_back: bool,
-    /// A way back has found that the newcomer's pool is poisoned, or that EC2 takes the newcomer back: the old instance comes
-    /// back if it can.
+    /// A way back has found the newcomer's pool poisoned, or EC2 taking the newcomer back. The old instance comes back if it can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomer_at_risk: bool,
     /// The number of times that AWS has refused to take the old instance back.

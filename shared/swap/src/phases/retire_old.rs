@@ -15,7 +15,7 @@ use spot_cloud::tables::swaps::{Claim, Entered};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::swap::journal::{Original, Retirement, Stage};
+use spot_domain::swap::journal::{Original, Retirement, Stage, Undo};
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{
     Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_run,
@@ -275,23 +275,29 @@ async fn refused(
     context: &Context,
     clients: &RegionClients,
     work: &mut Work,
-    (current, original): (&Current, &Original),
+    (current, original): (&mut Current, &Original),
     error: CallError,
     is_first: bool,
 ) -> Result<Next, StepError> {
     let group = context.group(clients, work).await?;
-    let old = &current.candidate.instance_id;
-    let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
+    let old = current.candidate.instance_id.clone();
+    let has_left = |group: &Group| group.member(&old).is_none_or(|m| m.state == MemberState::Leaving);
     // The group's description lags behind the refusal. A first call that is refused proves who took the old instance out.
     let is_proof = is_first && error.is_refusal();
     if error.is_no_member() && !is_proof && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(Cause::of(error)));
     }
+    let is_his = is_proof && current.journal.retirement == Retirement::Detach;
     let is_leaving = group.as_ref().is_some_and(|group| has_left(group) && group.desired == original.desired);
-    if is_leaving {
+    if is_leaving && !is_his {
         return Ok(Next::Proceed);
     }
     // An answer that can't be read proves nothing.
     let reason = why_not_retired(is_proof, group.as_ref().is_some_and(has_left));
+    if is_proof {
+        // The reconciler, or a repetition, could not know any more.
+        current.journal.undo = Some(Undo { reason, detail: error.to_string() });
+        context.swaps.revise(&work.lease, &mut current.journal).await?;
+    }
     Ok(work.undo(reason, error.to_string()))
 }

@@ -127,7 +127,7 @@ fn note_end(work: &mut Work, journal: &Journal, ended: Ended, undo: Undo) {
     let undo = journal.undo.clone().unwrap_or(undo);
     // The next swap would take what is too much for the owner's.
     if let Some(doubt) = &doubt {
-        work.end(Reason::CapacityInDoubt, doubt.clone());
+        work.end_in_doubt(doubt.clone());
     }
     record(work, journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
 }

@@ -25,7 +25,7 @@ use super::{
     After, Permission, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused,
     is_recent, not_healthy_in,
 };
-use crate::last_look::{LastLook, last_look_at, pool_of};
+use crate::last_look::{LastLook, last_look_at_described, pool_of, taken_back};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -119,7 +119,14 @@ impl Recovery for GroupRecovery<'_> {
             return Ok(Permission::Granted);
         }
         let Visit { clients, lease, .. } = visit;
-        Ok(match last_look_at(self.gatekeeper, clients, newcomer, &lease.region).await? {
+        // A Spot one that EC2 takes back would come back for two minutes.
+        let old = seen.instances.old.as_ref().filter(|old| old.is_spot);
+        if let Some(old) = old
+            && taken_back(clients, &old.id).await?.is_some()
+        {
+            return Ok(Permission::Granted);
+        }
+        Ok(match last_look_at_described(self.gatekeeper, clients, newcomer, &lease.region).await? {
             LastLook::Clear => Permission::Granted,
             LastLook::AtRisk(why) => {
                 tracing::warn!(old = %journal.old, "it comes back: {why}");

@@ -21,7 +21,7 @@ use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::{InstanceId, Reason};
 
 use super::{After, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
-use crate::last_look::{LastLook, last_look_at};
+use crate::last_look::{LastLook, last_look_at_described};
 use crate::newcomer::{SwapInstances, look, unproven};
 use crate::owner;
 
@@ -94,7 +94,9 @@ impl Recovery for LabRecovery<'_> {
         if self.asks_the_gate(journal, seen, decision)
             && let Some(newcomer) = &seen.newcomer
         {
-            match last_look_at(self.gatekeeper, visit.clients, newcomer, &visit.lease.region).await? {
+            match last_look_at_described(self.gatekeeper, visit.clients, newcomer, &visit.lease.region)
+                .await?
+            {
                 LastLook::Clear => {}
                 LastLook::AtRisk(why) => {
                     turn_round(journal, Reason::NewcomerAtRisk, why);
@@ -213,11 +215,11 @@ impl Recovery for LabRecovery<'_> {
 impl LabRecovery<'_> {
     /// Says if the newcomer is looked at once more: once a visit while the old instance drains, and right before it stops.
     fn asks_the_gate(&mut self, journal: &Journal, seen: &Seen, decision: &Decision<Action>) -> bool {
-        let runs = seen.facts.old == OldState::Running && !seen.lab.stopping;
+        let stops = matches!(decision, Decision::Do(Action::StopOld | Action::TerminateOld));
+        let runs = seen.facts.old == OldState::Running && (stops || !seen.lab.stopping);
         if !runs || journal.stage != Stage::Retiring || !goes_forward(journal, &seen.lab, &seen.facts) {
             return false;
         }
-        let stops = matches!(decision, Decision::Do(Action::StopOld | Action::TerminateOld));
         stops || !std::mem::replace(&mut self.gate_asked, true)
     }
 }
@@ -248,7 +250,10 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     // An earlier run of this step may have called a moment ago, and got no answer.
     journal.changed_at = Some(clock::now());
     tracing::warn!(%reason, "{detail}");
-    journal.undo.get_or_insert(Undo { reason, detail });
+    match &mut journal.undo {
+        Some(undo) => undo.detail = format!("{}; {detail}", undo.detail),
+        none => *none = Some(Undo { reason, detail }),
+    }
 }
 
 /// From here the newcomer is its owner's.

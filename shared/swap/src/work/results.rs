@@ -94,6 +94,12 @@ impl Work {
         }
     }
 
+    /// Ends the run, since nothing proves whose desired is. A person must know of it, whatever has ended the run before.
+    pub fn end_in_doubt(&mut self, doubt: String) {
+        self.ended_by = Some(Reason::CapacityInDoubt);
+        self.ended_because = doubt;
+    }
+
     /// Returns what ended the run before its time.
     #[must_use]
     pub fn ending(&self) -> Option<EndedBy> {

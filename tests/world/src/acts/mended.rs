@@ -33,8 +33,8 @@ impl World {
         }
     }
 
-    /// Returns true if a person knows that something is wrong: by a message, by the rule on executions that fail, or by the alarm
-    /// on events that no function takes.
+    /// Returns true if a person knows that something is wrong. A message tells, the rule on executions that fail, or the alarm on
+    /// events that no function takes.
     #[must_use]
     pub fn is_a_person_told(&self) -> bool {
         let has_failed = |end: &Outcome| matches!(end, Outcome::Failed { .. } | Outcome::TimedOut);
@@ -44,7 +44,7 @@ impl World {
 
     /// A person mends what a way back may wait for: EC2 has capacity again, targets are healthy, and groups may launch
     /// and terminate.
-    pub fn is_mended(&mut self) {
+    pub fn a_person_mends(&mut self) {
         self.chronicle.notes(format_args!("-- a person mends what is missing"));
         self.fleet.accept_launches();
         let names: Vec<String> = self.fleet.groups().keys().cloned().collect();

@@ -179,7 +179,9 @@ impl Oracles {
             format!("{} of {id}, and EC2 takes newcomer {doomed:?} back", call.action)
         });
         // Nothing tells who has taken an instance out that our way back had attached.
-        let cant_come_back = self.owners.contains(id) || self.marks.refused_back.contains(id);
+        // Where others have moved desired, nothing tells our one from theirs, and an attach adds one more.
+        let is_moved = !self.moved_desired.is_empty();
+        let cant_come_back = is_moved || self.owners.contains(id) || self.marks.refused_back.contains(id);
         if call.action == "TerminateInstances" && !cant_come_back {
             let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
             // One that was launched ahead is no member yet, and replaces another.

@@ -3,7 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::deaths::newcomer_of;
 use super::{Oracles, Seen};
 use crate::chronicle::SentCall;
 use crate::cluster::{Cluster, ClusterPod, WorkloadKind, WorkloadSpec};
@@ -76,6 +75,7 @@ impl Oracles {
             }
             let is_several = |workload: &WorkloadSpec| workload.name == pod.workload && workload.replicas > 1;
             let has_several = after.workloads().iter().any(is_several);
+            self.evicted.insert(pod.workload.clone());
             let since = pod.node.as_ref().and_then(|node| self.cordoned.get(node));
             let kept_for = self.keeps_last_for(&sent.by) - CORDON_SHOWS_WITHIN;
             let is_early = since.is_none_or(|since| now().duration_since(*since) < kept_for);
@@ -110,7 +110,7 @@ impl Oracles {
         {
             let serving = before.serving(&workload.name);
             let is_of_it = |pod: &&ClusterPod| pod.workload == workload.name && !pod.serves();
-            let is_old = newcomer_of(fleet, id).is_some();
+            let is_old = self.provenance.replaced.contains(id);
             let is_excused =
                 |pod: &&ClusterPod| is_on_dead_node(pod, before) || (!is_old && pod.node.is_some());
             let excused = before.pods().filter(is_of_it).filter(is_excused);
@@ -158,15 +158,16 @@ impl Oracles {
             };
             let serving = cluster.serving(&workload.name);
             let is_known = is_told(&workload.name) || seen.fleet.instances().keys().any(|id| is_told(id));
-            // What a group has lost and can't launch, its pods miss.
+            // What a group has lost and can't launch, its pods miss. Those that we have evicted are another matter.
             let groups = seen.fleet.groups().iter();
             let is_short = groups.into_iter().any(|(name, group)| {
                 let serving = u32::try_from(seen.fleet.serving(name).len()).unwrap_or(u32::MAX);
                 serving < group.desired
             });
-            self.holds(serving >= wanted || is_known || is_short, || {
-                format!("at rest {serving} pods of {} serve of {wanted}", workload.name)
-            });
+            self.holds(
+                serving >= wanted || is_known || (is_short && !self.evicted.contains(&workload.name)),
+                || format!("at rest {serving} pods of {} serve of {wanted}", workload.name),
+            );
         }
     }
 }

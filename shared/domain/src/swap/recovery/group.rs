@@ -179,7 +179,7 @@ fn without_group(journal: &Journal, observed: &Observed) -> Decision<Action> {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
             Do(Action::TerminateNewcomer(newcomer.id.clone()))
         }
-        _ if observed.old_alive && was_detached => Do(Action::TerminateOld),
+        _ if observed.old_alive && was_detached && !journal.leaves_old_to_owner() => Do(Action::TerminateOld),
         _ => Decision::Done(End::Undone),
     }
 }
@@ -197,9 +197,7 @@ impl Swap<'_> {
         if self.group.member(&self.journal.old).is_some() {
             return self.max_size().unwrap_or(Decision::Wait("the old instance is leaving the group"));
         }
-        let is_ours_to_end =
-            self.journal.retirement == Retirement::Detach && !self.journal.leaves_old_to_owner();
-        if self.observed.old_alive && is_ours_to_end {
+        if self.observed.old_alive && self.journal.ends_old() {
             return self.let_old_go();
         }
         let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
@@ -284,7 +282,7 @@ impl Swap<'_> {
         }
         let is_outside = old.is_none() && self.observed.old_alive;
         // One that its group terminates never runs outside, and can't be taken back.
-        if self.journal.turned_back && is_outside && self.journal.retirement == Retirement::Detach {
+        if self.journal.turned_back && is_outside && self.journal.ends_old() {
             return self.let_old_go();
         }
         // Before our one is out of desired, an attach may still come to light.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Action, Observed, goes_forward, has_retired};
 use crate::reason::Reason;
-use crate::swap::journal::{Journal, MaxRestore, Stage};
+use crate::swap::journal::{Journal, MaxRestore, Retirement, Stage};
 
 /// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
 /// that our one is still in desired, which only the first call can: one that was made earlier may be why this one is
@@ -20,8 +20,13 @@ pub const fn why_not_retired(is_first: bool, has_left: bool) -> Reason {
 }
 
 impl Journal {
-    /// Says if the old instance left its group by no call of ours: the first one was refused. Its owner has detached it, and
-    /// keeps it.
+    /// Says if it is for us to end an old instance that runs outside. One that its group terminates never does so.
+    pub(super) fn ends_old(&self) -> bool {
+        self.retirement == Retirement::Detach && !self.leaves_old_to_owner()
+    }
+
+    /// Says if no call of ours can have taken the old instance out: the first one was refused. If it is outside, its owner has
+    /// detached it, and keeps it.
     #[must_use]
     pub fn leaves_old_to_owner(&self) -> bool {
         self.undo_reason() == Some(Reason::RetireRejected) && !self.retired
