@@ -113,15 +113,26 @@ fn an_old_instance_that_its_owner_has_detached_stays_his() {
     }
 }
 
-/// The execution is stopped right after the refusal: the row keeps the proof.
+/// The execution is stopped right after the refusal, its Lambda dies, or AWS throttles the detach and the owner is faster than
+/// its repetition: the row keeps the proof.
 #[test]
-fn the_reconciler_knows_that_the_owner_has_detached_the_old_instance() {
-    let strikes = [
-        ("ClusterOptimizer RetireOld DetachInstances", "OwnerDetaches(0)"),
-        ("ClusterOptimizer Rollback GetItem", "StoppedBefore"),
-    ];
-    let ended = played("group max=1 zones=1", &strikes);
-    assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{}", ended.world.chronicle);
+fn whoever_ends_the_swap_knows_that_the_owner_has_detached_the_old_instance() {
+    let detach = "ClusterOptimizer RetireOld DetachInstances";
+    let look = "ClusterOptimizer RetireOld DescribeAutoScalingGroups";
+    let stopped = [(detach, "OwnerDetaches(0)"), ("ClusterOptimizer Rollback GetItem", "StoppedBefore")];
+    let died = [(detach, "OwnerDetaches(0)"), (look, "DiesBefore")];
+    let throttled =
+        [(detach, "Throttled"), (detach, "Throttled"), (detach, "Throttled"), (look, "OwnerDetaches(0)")];
+    let all: [&[(&str, &str)]; 3] = [&stopped, &died, &throttled];
+    for strikes in all {
+        let ended = played("group max=1 zones=1", strikes);
+        assert_eq!(
+            state(&ended, OLD_MEMBER),
+            Some(Ec2State::Running),
+            "{strikes:?}: {}",
+            ended.world.chronicle
+        );
+    }
 }
 
 /// The owner detaches the old instance right before the attach, and its group launches another one. That is Pending as the

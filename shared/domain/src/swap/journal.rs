@@ -172,6 +172,9 @@ pub struct Journal {
     /// The instance whose leaving settles desired, until AWS has said that it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taking_out: Option<InstanceId>,
+    /// AWS has refused every call so far that was to take the old instance out. False again before the next one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retire_refused: bool,
     /// The old instance has left its group, and our one has left desired with it: AWS has answered so, or has shown the
     /// instance running outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -241,6 +244,7 @@ impl Journal {
             desired_settled: false,
             taking_out: None,
             retired: false,
+            retire_refused: false,
             old_terminated: false,
             az_rebalance_resumed: false,
             turned_back: false,

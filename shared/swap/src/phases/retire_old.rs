@@ -15,7 +15,7 @@ use spot_cloud::tables::swaps::{Claim, Entered};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::swap::journal::{Original, Retirement, Stage, Undo};
+use spot_domain::swap::journal::{Original, Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{
     Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_run,
@@ -115,7 +115,7 @@ pub async fn look_at_group(
 /// The place of this try among those of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Try {
-    /// No call was made yet.
+    /// No call was made yet, or AWS has refused the one that was.
     First,
     /// An earlier try may have called.
     Again,
@@ -154,20 +154,29 @@ async fn foresee(
     current: &mut Current,
     max: u32,
 ) -> Result<Option<Try>, StepError> {
-    if current.journal.stage == Stage::Retiring {
+    if current.journal.stage != Stage::Retiring {
         current.journal.foresee_retirement(max, clock::now());
-        context.swaps.revise(&work.lease, &mut current.journal).await?;
-        return Ok(Some(Try::Again));
+        match context.swaps.enter_retiring(&work.lease, &mut current.journal).await? {
+            Entered::Again(earlier) => current.journal = earlier,
+            Entered::First => return Ok(Some(Try::First)),
+        }
+        if !current.journal.retire_refused {
+            return Ok(wait_for_landing(work, current));
+        }
     }
+    let which = if current.journal.retire_refused { Try::First } else { Try::Again };
     current.journal.foresee_retirement(max, clock::now());
-    let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
-    let Entered::Again(earlier) = entered else { return Ok(Some(Try::First)) };
-    current.journal = earlier;
+    context.swaps.revise(&work.lease, &mut current.journal).await?;
+    Ok(Some(which))
+}
+
+/// Sets the times for a try that follows one without an answer. Returns `None` if it has to wait.
+fn wait_for_landing(work: &mut Work, current: &mut Current) -> Option<Try> {
     let may_count_twice = current.journal.retirement == Retirement::TerminateInGroup;
     let each = work.settings.launch_visible_after_seconds.saturating_add(work.settings.poll_seconds);
     current.deadline = work.wait_at_most(each.saturating_mul(TRIES));
     work.look_at = landed_by(&current.journal, &work.settings).filter(|_| may_count_twice);
-    Ok(if may_count_twice { None } else { Some(Try::Again) })
+    (!may_count_twice).then_some(Try::Again)
 }
 
 /// Takes the old instance out of its group.
@@ -198,10 +207,19 @@ async fn leave(
             }
             Ok(Next::Proceed)
         }
-        Err(error) if error.kind == Kind::Rejected => {
-            refused(context, clients, work, (current, original), error, which == Try::First).await
+        Err(error) => {
+            // A first call that is refused proves that no call of ours took the old instance out. A repetition, a rollback or the
+            // reconciler could not know any more.
+            let is_proof = which == Try::First && error.is_refusal();
+            if is_proof {
+                current.journal.retire_refused = true;
+                context.swaps.revise(&work.lease, &mut current.journal).await?;
+            }
+            if error.kind != Kind::Rejected {
+                return Err(error.into());
+            }
+            refused(context, clients, work, (current, original), error, is_proof).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -275,15 +293,14 @@ async fn refused(
     context: &Context,
     clients: &RegionClients,
     work: &mut Work,
-    (current, original): (&mut Current, &Original),
+    (current, original): (&Current, &Original),
     error: CallError,
-    is_first: bool,
+    is_proof: bool,
 ) -> Result<Next, StepError> {
     let group = context.group(clients, work).await?;
     let old = current.candidate.instance_id.clone();
     let has_left = |group: &Group| group.member(&old).is_none_or(|m| m.state == MemberState::Leaving);
-    // The group's description lags behind the refusal. A first call that is refused proves who took the old instance out.
-    let is_proof = is_first && error.is_refusal();
+    // The group's description lags behind the refusal.
     if error.is_no_member() && !is_proof && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(Cause::of(error)));
     }
@@ -294,10 +311,5 @@ async fn refused(
     }
     // An answer that can't be read proves nothing.
     let reason = why_not_retired(is_proof, group.as_ref().is_some_and(has_left));
-    if is_proof {
-        // The reconciler, or a repetition, could not know any more.
-        current.journal.undo = Some(Undo { reason, detail: error.to_string() });
-        context.swaps.revise(&work.lease, &mut current.journal).await?;
-    }
     Ok(work.undo(reason, error.to_string()))
 }

@@ -198,8 +198,9 @@ impl Recovery for GroupRecovery<'_> {
     ) -> Result<Ended, SwapsError> {
         let Seen { facts, instances } = seen;
         let mut remarks = instances.left_alone;
-        if facts.old_alive && journal.leaves_old_to_owner() {
-            let old = &journal.old;
+        let old = &journal.old;
+        let is_outside = facts.group.as_ref().is_none_or(|group| group.member(old).is_none());
+        if facts.old_alive && is_outside && journal.leaves_old_to_owner() {
             remarks.push(format!(
                 "instance {old} was taken out of its group by a call that is not ours: it stays"
             ));

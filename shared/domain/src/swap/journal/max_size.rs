@@ -32,6 +32,7 @@ impl Journal {
     /// Notes ahead that the old instance is retired, which gives MaxSize back if the group, which has `max`, has ours.
     pub fn foresee_retirement(&mut self, max: u32, now: Timestamp) {
         self.stage = Stage::Retiring;
+        self.retire_refused = false;
         self.changed_at = Some(now);
         if self.raised_max(max).is_some() {
             self.max_restore = MaxRestore::Asked;

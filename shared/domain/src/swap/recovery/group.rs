@@ -152,7 +152,8 @@ fn has_retired(journal: &Journal, observed: &Observed) -> bool {
     let was_told_to = journal.stage == Stage::Retiring && journal.retirement == Retirement::Detach;
     let runs_outside = was_told_to && observed.old_alive && !observed.old_has_group_tag;
     // Where our call was refused, its owner may have detached it, and kept desired.
-    let was_refused = matches!(journal.undo_reason(), Some(Reason::RetireRejected | Reason::InstanceGone));
+    let was_refused = journal.retire_refused
+        || matches!(journal.undo_reason(), Some(Reason::RetireRejected | Reason::InstanceGone));
     let is_shown = runs_outside && !was_refused;
     is_outside && !journal.turned_back && (journal.retired || is_shown)
 }
@@ -218,7 +219,7 @@ impl Swap<'_> {
         let died_as_member = is_dead && self.observed.old_has_group_tag;
         let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
         let was_never_detached = died_as_member && !was_told_to_go;
-        was_never_detached || self.journal.undo_reason() == Some(Reason::RetireRejected)
+        was_never_detached || self.journal.leaves_old_to_owner()
     }
 
     /// The old instance is out of the group, and runs.

@@ -25,11 +25,12 @@ impl Journal {
         self.retirement == Retirement::Detach && !self.leaves_old_to_owner()
     }
 
-    /// Says if no call of ours can have taken the old instance out: the first one was refused. If it is outside, its owner has
+    /// Says if no call of ours can have taken the old instance out: AWS has refused each. If it is outside, its owner has
     /// detached it, and keeps it.
     #[must_use]
     pub fn leaves_old_to_owner(&self) -> bool {
-        self.undo_reason() == Some(Reason::RetireRejected) && !self.retired
+        let is_refused = self.retire_refused || self.undo_reason() == Some(Reason::RetireRejected);
+        is_refused && !self.retired
     }
 
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one

@@ -129,10 +129,16 @@ fn a_newcomer_at_risk_is_asked_about_where_the_old_instance_could_come_back() {
 fn an_old_instance_that_its_owner_has_detached_is_not_terminated() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
-    world.journal.undo = Some(Undo { reason: Reason::RetireRejected, detail: String::new() });
+    world.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    world.journal.retire_refused = true;
     assert!(world.journal.leaves_old_to_owner());
     world.recover();
     assert!(world.seen.old_alive);
+    world.seen.group = None;
+    assert!(!matches!(next(&world.journal, &world.seen), Do(Action::TerminateOld)), "nor with its group");
+    let mut again = world.journal.clone();
+    again.foresee_retirement(1, Timestamp::UNIX_EPOCH);
+    assert!(!again.leaves_old_to_owner(), "the next call may do it");
     world.journal.retired = true;
     assert!(!world.journal.leaves_old_to_owner(), "an answer says that our call took it out");
 }
