@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from local_aws.stack import LocalAws
 
 MARK = "spot-optimizer/cordoned-by"
+HOLD = "example.org/hold"  # A finalizer.
 
 
 class NodeScene(Scene):
@@ -69,10 +70,10 @@ class NodeScene(Scene):
     def hold_pods(self) -> None:
         """Holds the pods of the old node, and so the drain, by a finalizer."""
         for pod in self.pods_on_old():
-            self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, self.namespace)
+            self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": [HOLD]}}, self.namespace)
 
     def let_pods_go(self) -> None:
-        self.kubernetes.drop_finalizers(self.namespace)
+        self.kubernetes.drop_finalizers(self.namespace, only=HOLD)
 
     def cordon(self, instance_id: str, cordoned: bool = True) -> None:
         """Cordons the node as another party does, with kubectl."""
@@ -95,6 +96,9 @@ class NodeScene(Scene):
             self.aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
             self.reconcile_until_free()
         super().delete()
+        left = [newcomer["InstanceId"] for newcomer in self.newcomers]  # One that was kept may be in no group.
+        if left:
+            self.aws.client("ec2").terminate_instances(InstanceIds=left)
 
     # -- looks ---------------------------------------------------------------------------------------------------
 

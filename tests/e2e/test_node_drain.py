@@ -1,6 +1,7 @@
 """The drain and the rollback: no loop, no harm on the way back, and a report that names each obstacle."""
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -9,10 +10,11 @@ import time
 import pytest
 
 from local_aws.kubernetes import objects
+from node_scene import HOLD
 from scene import wait_for
 
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
-HOLD = {"metadata": {"finalizers": ["example.org/hold"]}}
+HELD = {"metadata": {"finalizers": [HOLD]}}
 LET_GO = {"metadata": {"finalizers": None}}
 
 
@@ -104,7 +106,7 @@ def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_
     settings(rollback_timeout_seconds=4)
     web = nodes()
     held = next(p["metadata"]["name"] for p in web.deploy(replicas=4) if p["spec"]["nodeName"] == web.node)
-    kubernetes.api.patch("Pod", held, HOLD, web.namespace)
+    kubernetes.api.patch("Pod", held, HELD, web.namespace)
     web.start().reach("PauseForDrain")
     newcomer = web.newcomer()
     node = web.node_name(newcomer)
@@ -142,7 +144,7 @@ def test_a_drain_that_times_out_names_each_pod_with_its_cause(nodes, kubernetes)
     web = nodes()
     web.only_on_old()
     (held,) = web.deploy("held", replicas=1)
-    kubernetes.api.patch("Pod", held["metadata"]["name"], HOLD, web.namespace)
+    kubernetes.api.patch("Pod", held["metadata"]["name"], HELD, web.namespace)
     report = web.run(drain_timeout_seconds=4)
     kubernetes.api.patch("Pod", held["metadata"]["name"], LET_GO, web.namespace)
     (blocked,) = report["blocked"]
@@ -215,32 +217,39 @@ def alongside(work):
 
 @contextlib.contextmanager
 def coming_back(kubernetes, namespace, name, node):
-    """Deploys a pod with its own controller, which puts the pod onto this node again whenever it is gone."""
+    """Deploys a pod with its own controller. Each evicted pod stays until the next one runs on this node, which is thus never empty."""
     api, stop = kubernetes.api.another(), threading.Event()
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}
     uid = api.create(lease)["metadata"]["uid"]
     owner = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": name, "uid": uid, "controller": True}
 
-    def control():
-        while not stop.is_set():
-            if api.find("Pod", name, namespace) is None:
-                api.create(objects.bare_pod(namespace, name, node, owner=owner))
-            time.sleep(0.05)
+    def deploy(number):
+        pod = f"{name}-{number}"
+        api.create(objects.bare_pod(namespace, pod, node, owner=owner, finalizers=["example.org/until-the-next-one"]))
+        wait_for(lambda: api.get("Pod", pod, namespace)["status"].get("phase") == "Running")
+        return pod
 
-    thread = threading.Thread(target=control, daemon=True)
+    def control(pod):
+        for number in itertools.count(2):
+            while "deletionTimestamp" not in api.get("Pod", pod, namespace)["metadata"]:
+                if stop.wait(0.05):
+                    return
+            following = deploy(number)
+            api.patch("Pod", pod, LET_GO, namespace)
+            pod = following
+
+    thread = threading.Thread(target=control, args=[deploy(1)], daemon=True)
     thread.start()
-    wait_for(lambda: api.find("Pod", name, namespace))
     yield
     stop.set()
     thread.join(10)
-    api.delete("Pod", name, namespace)
 
 
-def evictions(kubernetes, namespace, pod):
-    """Returns the evictions of the pod that were granted."""
+def evictions(kubernetes, namespace, name):
+    """Returns the evictions of the pods with this prefix that were granted."""
     events = map(json.loads, kubernetes.plane.evictions.read_text().splitlines())
     objects_ = [e["objectRef"] for e in events if e["responseStatus"]["code"] < 300]
-    return sum((o["namespace"], o["name"]) == (namespace, pod) for o in objects_)
+    return sum(o["namespace"] == namespace and o["name"].startswith(f"{name}-") for o in objects_)
 
 
 @contextlib.contextmanager

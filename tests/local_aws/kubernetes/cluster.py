@@ -202,9 +202,11 @@ class Kubernetes:
             for found in self.api.list(kind):
                 self.api.delete(kind, found["metadata"]["name"])
 
-    def drop_finalizers(self, namespace: str) -> None:
+    def drop_finalizers(self, namespace: str, only: str | None = None) -> None:
+        """Lets the pods go that have a finalizer, or this one only."""
         for pod in self.pods(namespace):
-            if pod["metadata"].get("finalizers"):
+            held_by = pod["metadata"].get("finalizers", [])
+            if held_by and only in [None, *held_by]:
                 self.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, namespace)
 
     # -- trouble -------------------------------------------------------------------------------------------------
