@@ -38,11 +38,7 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {
-                rollback::run(context, work, failure, async |visit, journal| {
-                    recover_group(&context.gatekeeper, visit, journal).await
-                })
-                .await
-                .map(|visited| visited.next)
+                rollback::run(context, work, failure, recover_group).await.map(|visited| visited.next)
             }),
         ),
         ("Report", machine::report(report::run)),

@@ -63,11 +63,7 @@ pub fn phase_table() -> Phases<Work, LabAnswer> {
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {
-                rollback::run(context, work, failure, async |visit, journal| {
-                    recover_lab(&context.gatekeeper, visit, journal).await
-                })
-                .await
-                .map(|visited| visited.next)
+                rollback::run(context, work, failure, recover_lab).await.map(|visited| visited.next)
             }),
         ),
         ("Report", phase(end)),

@@ -130,9 +130,7 @@ pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>
 /// # Errors
 /// The nodes can't be listed.
 pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>, ClusterError> {
-    let is_it = |node: &core::Node| instance_of(node).as_ref() == Some(instance);
-    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, is_it).await?;
-    found.iter().map(look_at).collect()
+    listed(client, |node| instance_of(node).as_ref() == Some(instance)).await
 }
 
 /// Returns every node.
@@ -140,8 +138,7 @@ pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>,
 /// # Errors
 /// The nodes can't be listed.
 pub async fn all(client: &Client) -> Result<Vec<Node>, ClusterError> {
-    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, |_| true).await?;
-    found.iter().map(look_at).collect()
+    listed(client, |_| true).await
 }
 
 /// Returns every node that is Ready and takes pods.
@@ -149,9 +146,7 @@ pub async fn all(client: &Client) -> Result<Vec<Node>, ClusterError> {
 /// # Errors
 /// The nodes can't be listed.
 pub(crate) async fn schedulable(client: &Client) -> Result<Vec<Node>, ClusterError> {
-    let takes = |node: &core::Node| is_ready(node) && !is_unschedulable(node);
-    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, takes).await?;
-    found.iter().map(look_at).collect()
+    listed(client, |node| is_ready(node) && !is_unschedulable(node)).await
 }
 
 /// Returns every node that bears `mark`: the ones that [`cordon`] and [`keep`] changed, even if the caller
@@ -160,8 +155,11 @@ pub(crate) async fn schedulable(client: &Client) -> Result<Vec<Node>, ClusterErr
 /// # Errors
 /// The nodes can't be listed.
 pub async fn marked(client: &Client, mark: &str) -> Result<Vec<Node>, ClusterError> {
-    let bears = |node: &core::Node| is_marked(node, mark);
-    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, bears).await?;
+    listed(client, |node| is_marked(node, mark)).await
+}
+
+async fn listed(client: &Client, is_it: impl Fn(&core::Node) -> bool) -> Result<Vec<Node>, ClusterError> {
+    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, is_it).await?;
     found.iter().map(look_at).collect()
 }
 

@@ -301,7 +301,7 @@ impl Nodes<'_> {
         node::uncordon(self.client, node, self.mark).await.map_err(failed)?;
         tracing::warn!(instance_id = %id, %node, "kept on the way back: {why}");
         if let Some(undo) = &mut journal.undo {
-            undo.detail = format!("{}; {why}", undo.detail);
+            undo.add(&why);
         }
         part.leaving = None;
         part.kept = Some(Kept { instance_id: id.clone(), why: why.clone() });

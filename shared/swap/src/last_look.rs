@@ -69,8 +69,8 @@ pub(crate) async fn taken_back(
     clients: &RegionClients,
     newcomer: &InstanceId,
 ) -> Result<Option<String>, CallError> {
-    let code = instances::is_taken_back(&clients.ec2, newcomer).await?;
-    Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
+    let taken = instances::taken_back(&clients.ec2, std::slice::from_ref(newcomer)).await?;
+    Ok(taken.get(newcomer).map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
 }
 
 /// Returns the pool of a Spot instance. An On-Demand one is in none.

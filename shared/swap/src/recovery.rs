@@ -4,17 +4,19 @@
 //! There is one loop for all kinds of swap, [`drive`]. A [`Recovery`] says what its kind observes and performs: [`group`],
 //! [`lab`] and [`answer`] here, nodes in `spot-nodes`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
+use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::InstanceId;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
-use spot_domain::swap::group::Group;
+use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::journal::{Journal, Original};
 use spot_domain::swap::recovery::{Decision, End, Ended};
 
@@ -246,6 +248,27 @@ pub(crate) async fn died_unseen(
         return Ok(Vec::new());
     }
     Ok(group.died_unseen(&members(clients, group).await?))
+}
+
+/// Returns the members beside the newcomer that their group still counts as serving, and that have died or that EC2 takes back,
+/// with the reason. The group replaces them late. `described` are the members as EC2 describes them now.
+///
+/// # Errors
+/// The call fails.
+pub(crate) async fn lost_unseen(
+    clients: &RegionClients,
+    group: &Group,
+    described: &BTreeMap<InstanceId, Instance>,
+    newcomer: Option<&InstanceId>,
+) -> Result<BTreeMap<InstanceId, String>, CallError> {
+    let is_another = |id: &InstanceId| Some(id) != newcomer;
+    let is_spot = |id: &InstanceId| described.get(id).is_some_and(|it| it.is_spot && it.is_alive());
+    let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
+    let spot: Vec<InstanceId> = serving.filter(|id| is_another(id) && is_spot(id)).cloned().collect();
+    let taken = instances::taken_back(&clients.ec2, &spot).await?.into_iter();
+    let taken = taken.map(|(id, code)| (id, format!("its Spot request is {code}")));
+    let dead = group.died_unseen(described).into_iter().filter(is_another);
+    Ok(taken.chain(dead.map(|id| (id, "it has died".to_owned()))).collect())
 }
 
 /// Says if the last changing call of the swap is so recent that it may still land, or not show yet.

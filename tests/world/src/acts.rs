@@ -117,6 +117,11 @@ impl From<u32> for Act {
     }
 }
 
+/// Returns the desired capacity of a group; 0 for one that does not exist.
+fn desired_of(fleet: &Fleet, name: &str) -> i64 {
+    fleet.group(name).map_or(0, |group| group.desired.into())
+}
+
 impl World {
     /// An act takes place, if the group that the scene is about still exists. An account without groups has its newcomer.
     pub fn befalls(&mut self, act: Act) {
@@ -193,10 +198,9 @@ impl World {
     /// A policy scales what it sees, our one included. What it takes of the room that our MaxSize has made is no wish: the
     /// room goes with us.
     pub fn policy_scales(&mut self, name: &str, by: i32) {
-        let desired = |fleet: &Fleet| fleet.group(name).map_or(0, |group| i64::from(group.desired));
-        let before = desired(&self.fleet);
+        let before = desired_of(&self.fleet, name);
         self.fleet.scale(name, by, now());
-        let by = desired(&self.fleet) - before;
+        let by = desired_of(&self.fleet, name) - before;
         let min = self.fleet.group(name).map_or(0, |group| group.min);
         let may_hold_ours = may_hold_ours(&self.tables);
         self.oracles.owner_asks(name, may_hold_ours, |wish| {
@@ -206,7 +210,7 @@ impl World {
             wish.desired_at_most = wish.desired_at_most.max(wish.desired);
         });
         if by != 0 {
-            self.oracles.moves_desired(name);
+            self.oracles.moves_desired(name, before, before + by);
         }
         if by > 0 && self.beyond_max(name) > 0 {
             self.room_taken.get_or_insert_with(|| RoomTaken { group: name.to_owned(), since: now() });
@@ -227,8 +231,9 @@ impl World {
             return;
         }
         self.chronicle.notes(format_args!("-- the policy of {group} scales in by {beyond}"));
+        let before = desired_of(&self.fleet, &group);
         self.fleet.scale(&group, -beyond, now());
-        self.oracles.moves_desired(&group);
+        self.oracles.moves_desired(&group, before, desired_of(&self.fleet, &group));
         self.group_follows(&group, beyond.unsigned_abs().into());
     }
 
@@ -250,7 +255,7 @@ impl World {
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
-            self.oracles.moves_desired(name);
+            self.oracles.moves_desired(name, before.into(), to.into());
             self.group_follows(name, u64::from(before.abs_diff(to)));
         }
     }
@@ -268,7 +273,7 @@ impl World {
                 wish.desired_at_most = wish.desired_at_most.min(to);
             });
             if after != before {
-                self.oracles.moves_desired(name);
+                self.oracles.moves_desired(name, before.into(), after.into());
             }
             self.group_follows(name, u64::from(before.abs_diff(after)));
         }
@@ -294,6 +299,7 @@ impl World {
 
     /// The owner detaches a member to keep it for himself.
     fn owner_detaches(&mut self, name: &str, id: &str, decrement: bool) {
+        let before = desired_of(&self.fleet, name);
         if self.fleet.owner_detaches(name, id, decrement, now()) {
             if decrement {
                 let may_hold_ours = may_hold_ours(&self.tables);
@@ -301,7 +307,7 @@ impl World {
                     wish.desired = wish.desired.saturating_sub(1);
                     wish.desired_at_most = wish.desired_at_most.saturating_sub(1);
                 });
-                self.oracles.moves_desired(name);
+                self.oracles.moves_desired(name, before, desired_of(&self.fleet, name));
             }
             self.oracles.is_the_owners(id);
             self.oracles.excuses.note_detached(name, now());

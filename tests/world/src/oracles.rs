@@ -81,15 +81,15 @@ pub struct Oracles {
     pub settings: Settings,
     /// What the owners have asked for before, by group and the time of the change.
     earlier: Vec<(String, Timestamp, Wish)>,
-    /// When others have moved desired, by group: also to what the owner has asked for all the time.
-    moved_desired: Vec<(String, Timestamp)>,
+    /// What others have made of desired: also what the owner has asked for all the time.
+    moved_desired: Vec<races::Move>,
     /// When a decrement of ours has last taken what others had asked for, by group.
     lost_desired_at: BTreeMap<String, Timestamp>,
     /// When groups were described without a fault.
     groups_seen_at: Vec<Timestamp>,
     /// What MaxSize was before a change of the owner that a call of ours may have overwritten, by group: the call says
     /// which, and not how many more.
-    raced_max: BTreeMap<String, u32>,
+    raced_max: BTreeMap<String, BTreeSet<u32>>,
     /// What is an owner's or a stranger's alone: instances, images and snapshots.
     owners: BTreeSet<String>,
     /// Stage and revision of the journal that was last written, by row and swap.
@@ -216,8 +216,8 @@ impl Oracles {
             self.holds((desired..=desired_at_most + 1).contains(&group.desired), || {
                 format!("desired of {name} is {}, and its owner asks for {desired}", group.desired)
             });
-            let before = self.raced_max.get(name).copied().unwrap_or(max);
-            let is_asked = (max..=max + 1).contains(&group.max) || (before..=before + 1).contains(&group.max);
+            let raced = self.raced_max.get(name).into_iter().flatten();
+            let is_asked = raced.chain([&max]).any(|max| (*max..=max + 1).contains(&group.max));
             self.holds(is_asked, || {
                 format!("MaxSize of {name} is {}, and its owner asks for {max}", group.max)
             });
@@ -368,7 +368,7 @@ impl Oracles {
                 |setting: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(setting));
             let is_fine = (is_asked || told("desired"))
                 && (group.max == wish.max
-                    || self.raced_max.get(&name) == Some(&group.max)
+                    || self.raced_max.get(&name).is_some_and(|numbers| numbers.contains(&group.max))
                     || told("MaxSize"))
                 && (group.suspended == wish.suspended || told("AZRebalance"));
             self.holds(is_fine, || {

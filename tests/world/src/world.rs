@@ -284,6 +284,20 @@ impl World {
         !self.executions.have_ended() || is_under_way || is_leased || is_unswapped
     }
 
+    /// Returns true if all that is left are swaps whose newcomer EC2 has forgotten, about an hour after its end: without that
+    /// proof no instance is touched, and a person was told.
+    #[must_use]
+    pub fn is_left_to_a_person(&self) -> bool {
+        let leased = self.tables.items(SWAPS).filter(|row| row.contains_key("lease_owner"));
+        let mut journals = leased.map(|row| row.get("journal").and_then(|journal| journal.as_s()));
+        let is_forgotten = |journal: Option<&str>| {
+            let journal: Option<Value> = journal.and_then(|journal| serde_json::from_str(journal).ok());
+            let newcomer = journal.as_ref().and_then(|journal| journal["newcomer"].as_str());
+            newcomer.is_some_and(|id| !self.fleet.instances().contains_key(id))
+        };
+        self.is_a_person_told() && self.executions.have_ended() && journals.all(is_forgotten)
+    }
+
     /// Returns true if an enrolled group has a member that is not Spot.
     fn is_to_be_swapped(&self, name: &str) -> bool {
         let is_enrolled = |group: &AutoScalingGroup| is_enrolled(group, &self.oracles.settings);

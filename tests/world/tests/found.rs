@@ -44,20 +44,14 @@ fn is_suspended(ended: &Ended) -> bool {
     ended.world.fleet.group("web").is_some_and(|web| web.suspended.contains("AZRebalance"))
 }
 
-/// The execution is stopped as its call takes the old instance out.
-fn stopped_at_detach(phase: &str) -> (String, &'static str) {
-    (format!("{phase} DetachInstances"), "StoppedAfter")
-}
-
 #[test]
 fn an_old_instance_comes_back_if_the_newcomers_pool_is_poisoned_before_the_reconciler() {
-    let node = "KubernetesOptimizer Terminate";
-    let group = "ClusterOptimizer RetireOld";
-    for (scene, phase) in
+    let node = "KubernetesOptimizer Terminate DetachInstances";
+    let group = "ClusterOptimizer RetireOld DetachInstances";
+    for (scene, detach) in
         [("group zones=1", group), ("group size=3 max=4 zones=1", group), ("node max=2", node)]
     {
-        let (detach, stopped) = stopped_at_detach(phase);
-        let dead = [(detach.as_str(), stopped)];
+        let dead = [(detach, "StoppedAfter")];
         assert!(!is_member(&played(scene, &dead), OLD_MEMBER), "{scene}: the reconciler finishes it");
         let poisoned = ("Reconciler event DescribeExecution", "NewcomersPoolIsPoisoned");
         let ended = played(scene, &[dead[0], poisoned]);
@@ -176,8 +170,10 @@ fn a_newcomer_that_is_no_member_yet_keeps_the_pods_of_a_node_that_nobody_replace
 /// A policy scales out while the execution is dead. That the old instance keeps its tag says nothing once we have ended it.
 #[test]
 fn what_a_policy_launches_is_not_taken_for_a_replacement_of_what_we_have_ended() {
-    let (detach, stopped) = stopped_at_detach("ClusterOptimizer RetireOld");
-    let strikes = [(detach.as_str(), stopped), ("Reconciler event Scan", "PolicyScales(1)")];
+    let strikes = [
+        ("ClusterOptimizer RetireOld DetachInstances", "StoppedAfter"),
+        ("Reconciler event Scan", "PolicyScales(1)"),
+    ];
     let ended = played("group zones=1 has_target_group=1 detached_keeps_group_tag=1", &strikes);
     assert_eq!(ended.world.fleet.group("web").map(|web| web.desired), Some(2), "{}", ended.world.chronicle);
 }
@@ -211,12 +207,82 @@ fn a_way_back_ends_by_itself_once_a_person_has_mended_what_it_waits_for() {
     assert!(chronicle.contains("Stuck") && chronicle.contains("a person mends"), "{chronicle}");
 }
 
+/// EC2 takes another member back, and AWS does not let it go before its time. Until another one serves in its place, the old
+/// instance stays; and where the swap goes back, the newcomer.
+#[test]
+fn nobody_leaves_while_ec2_takes_another_member_back() {
+    let swap = "ClusterOptimizer WaitForInService";
+    for scene in [
+        "group size=2 max=3 zones=1 has_target_group=1 refuses_to_terminate_interrupted=1",
+        "group size=3 max=3 zones=1 max_covers_leaving=1 refuses_to_terminate_interrupted=1",
+    ] {
+        let look = format!("{swap} DescribeAutoScalingGroups");
+        let noticed = (look.as_str(), "MemberIsInterrupted(1, 1)");
+        played(scene, &[noticed]);
+        let looks_on = format!("{swap} DescribeInstances");
+        played(scene, &[noticed, (looks_on.as_str(), "OwnerOptsOut")]);
+    }
+}
+
+/// EC2 forgets the newcomer before its group may launch again, and with it the proof that the old instance is the swap's.
+#[test]
+fn without_a_proof_an_old_instance_is_left_to_a_person() {
+    let strikes = [
+        ("ClusterOptimizer RetireOld UpdateItem", "OwnerSuspends(\"Launch\")"),
+        ("ClusterOptimizer RetireOld DetachInstances", "NewcomerDies"),
+    ];
+    let ended = played("group max=1 zones=1", &strikes);
+    assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{}", ended.world.chronicle);
+}
+
 /// Each of these was a false alarm: nothing was wrong with the code, and a promise asked for too much.
 #[test]
 fn what_others_did_is_no_fault_of_a_swap() {
     let of_node = "node size=1 max=1";
     let group = "group max=1 zones=1";
-    let alarms: [(&str, &[(&str, &str)]); 6] = [
+    let alarms: [(&str, &[(&str, &str)]); 11] = [
+        // The owner sets MaxSize twice, each time as we are about to. The second time it is the number that we had raised it to.
+        (
+            "group size=2 zones=1",
+            &[
+                ("ClusterOptimizer WaitForHealth DescribeAutoScalingGroups", "OwnerSetsMax(5)"),
+                ("ClusterOptimizer WaitForRetirement DescribeAutoScalingGroups", "OwnerSetsMax(3)"),
+            ],
+        ),
+        // An eviction lands a minute late.
+        (
+            "node size=1 max=2",
+            &[
+                ("KubernetesOptimizer Drain EvictPods", "EffectLate(55)"),
+                ("KubernetesOptimizer Drain EvictPods", "RequestLost"),
+                ("KubernetesOptimizer Drain DescribeInstances", "NewcomerDies"),
+            ],
+        ),
+        // Its owner ends the old instance, and keeps the twin.
+        (
+            "lab has_address=0 capture_image=0",
+            &[
+                ("LabOptimizer Launch RunInstances", "OwnerOfInstance(StopsOld)"),
+                ("LabOptimizer WaitForHealth AssumeRole", "OwnerOfTwin(OptsOut)"),
+            ],
+        ),
+        // A number that somebody moves away, and that another sets again, looks like the one that we left.
+        (
+            "node size=1 max=2",
+            &[
+                ("KubernetesOptimizer AwaitReady AttachInstances", ""),
+                ("KubernetesOptimizer AwaitReady DescribeAutoScalingGroups", "PolicyScales(-1)"),
+                ("KubernetesOptimizer AwaitReady DescribeInstances", "OwnerSetsDesired(2)"),
+            ],
+        ),
+        // The group does not show yet that a member leaves, which EC2 takes back.
+        (
+            "group 29 size=3 max=3 zones=1 leaving_shows_after=7",
+            &[
+                ("ClusterOptimizer Attach AttachInstances", ""),
+                ("ClusterOptimizer WaitForInService DescribeAutoScalingGroups", "MemberIsInterrupted(1, 1)"),
+            ],
+        ),
         // Back where the swap found it, the address is a part of what the twin takes over.
         (
             "lab capture_image=1",

@@ -3,6 +3,7 @@
 //! settings back. If the old instance is gone already, the swap goes forward to its end. If the newcomer's pods
 //! can't leave it, the newcomer stays, and the report says so.
 
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::selection::Candidate;
 use spot_swap::error::StepError;
@@ -26,8 +27,8 @@ pub async fn run(
     let (run, _) = work.run()?;
     let access = context.access(&run.swap).await?;
     let current = run.swap.current.clone();
-    let recover = async |visit: Visit<'_>, journal: &mut Journal| {
-        spot_nodes::recover_node(&context.stack, &access, &context.gatekeeper, visit, journal).await
+    let recover = async |gatekeeper: &Gatekeeper, visit: Visit<'_>, journal: &mut Journal| {
+        spot_nodes::recover_node(&context.stack, &access, gatekeeper, visit, journal).await
     };
     let Visited { next, kept } = rollback::run(context, &mut run.swap, failure, recover).await?;
     let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));

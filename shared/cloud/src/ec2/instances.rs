@@ -14,6 +14,8 @@ use crate::error::{CallError, Kind, failed};
 
 /// The most ids in one call: EC2 takes at most 200 values of filters (`FilterLimitExceeded`).
 const IDS_PER_CALL: usize = 200;
+/// How the status codes begin of the Spot requests whose instance EC2 reclaims.
+const TAKEN_BACK: [&str; 3] = ["marked-for-", "instance-terminated-", "instance-stopped-"];
 
 /// Describes instances by id. Instances that EC2 does not know are absent from the answer.
 ///
@@ -140,7 +142,7 @@ pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId)
     Ok(answer.instance_statuses().first().is_some_and(|s| ok(s.system_status()) && ok(s.instance_status())))
 }
 
-/// Returns the status code of the instance's Spot request if EC2 is reclaiming the instance.
+/// Returns those of these instances that EC2 is reclaiming, with the status code of their Spot request.
 ///
 /// The function asks EC2, since the interruption notice may arrive late, or come from an account whose
 /// notices poison nothing. Status codes:
@@ -148,19 +150,12 @@ pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId)
 ///
 /// # Errors
 /// The call fails.
-pub async fn is_taken_back(
+pub async fn taken_back(
     client: &aws_sdk_ec2::Client,
-    id: &InstanceId,
-) -> Result<Option<String>, CallError> {
-    let answer = client
-        .describe_spot_instance_requests()
-        .filters(filter("instance-id", [id.to_string()]))
-        .send()
-        .await
-        .map_err(failed("ec2:DescribeSpotInstanceRequests"))?;
-    let codes = answer.spot_instance_requests.unwrap_or_default().into_iter().filter_map(|r| r.status?.code);
-    let taken = ["marked-for-", "instance-terminated-", "instance-stopped-"];
-    Ok(codes.into_iter().find(|code| taken.iter().any(|begins| code.starts_with(begins))))
+    ids: &[InstanceId],
+) -> Result<BTreeMap<InstanceId, String>, CallError> {
+    let is_taken = |code: &String| TAKEN_BACK.iter().any(|begins| code.starts_with(begins));
+    spot_requests(client, ids, |request| request.status?.code.filter(is_taken)).await
 }
 
 /// Returns the persistent Spot requests of these instances, by instance. Once such an instance is terminated, EC2
@@ -173,6 +168,20 @@ pub async fn persistent_requests(
     client: &aws_sdk_ec2::Client,
     ids: &[InstanceId],
 ) -> Result<BTreeMap<InstanceId, String>, CallError> {
+    let is_persistent =
+        |request: &ec2::SpotInstanceRequest| request.r#type == Some(ec2::SpotInstanceType::Persistent);
+    spot_requests(client, ids, |request| {
+        is_persistent(&request).then_some(request.spot_instance_request_id).flatten()
+    })
+    .await
+}
+
+/// Reads the Spot requests of these instances, by instance.
+async fn spot_requests(
+    client: &aws_sdk_ec2::Client,
+    ids: &[InstanceId],
+    read: impl Fn(ec2::SpotInstanceRequest) -> Option<String>,
+) -> Result<BTreeMap<InstanceId, String>, CallError> {
     let mut found = BTreeMap::new();
     for ids in ids.chunks(IDS_PER_CALL) {
         let of_instances = filter("instance-id", ids.iter().map(ToString::to_string));
@@ -181,9 +190,8 @@ pub async fn persistent_requests(
         while let Some(page) = pages.next().await {
             let page = page.map_err(failed("ec2:DescribeSpotInstanceRequests"))?;
             found.extend(page.spot_instance_requests.unwrap_or_default().into_iter().filter_map(|request| {
-                let is_persistent = request.r#type == Some(ec2::SpotInstanceType::Persistent);
-                let id = request.instance_id.filter(|_| is_persistent)?.parse().ok()?;
-                Some((id, request.spot_instance_request_id?))
+                let id = request.instance_id.as_deref()?.parse().ok()?;
+                Some((id, read(request)?))
             }));
         }
     }

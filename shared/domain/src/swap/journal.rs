@@ -106,6 +106,13 @@ pub struct Undo {
     pub detail: String,
 }
 
+impl Undo {
+    /// Adds what has come to light since.
+    pub fn add(&mut self, detail: &str) {
+        self.detail = format!("{}; {detail}", self.detail);
+    }
+}
+
 /// The right to launch one On-Demand instance of a type.
 ///
 /// Only the journal of a swap to On-Demand gives it: such a launch was asked for, and is written ahead.

@@ -60,7 +60,7 @@ mod launches;
 mod types;
 
 pub use candidate::Candidate;
-pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_run};
+pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_last};
 use launches::billed_as;
 pub use launches::{launches_of, member_launch, replacement_launch};
 use types::{first_type, other_types};

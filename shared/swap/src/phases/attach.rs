@@ -9,7 +9,7 @@ use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
-use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
+use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::journal::{Original, Stage};
 use spot_domain::swap::selection::{Change, changed_before_attach};
 
@@ -77,14 +77,14 @@ async fn record(
     current: &mut Current,
     group: &Group,
 ) -> Result<Original, StepError> {
-    let ids = |members: Vec<&Member>| members.into_iter().map(|member| member.id.clone()).collect();
+    let idle = group.members.iter().filter(|member| !member.serves());
     let original = Original {
         desired: group.desired,
         max: group.max,
         az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
         serving: group.in_service(),
-        members: ids(group.members.iter().collect()),
-        not_serving: ids(group.members.iter().filter(|member| !member.serves()).collect()),
+        members: group.members.iter().map(|member| member.id.clone()).collect(),
+        not_serving: idle.map(|member| member.id.clone()).collect(),
     };
     let journal = &mut current.journal;
     journal.stage = Stage::Attaching;

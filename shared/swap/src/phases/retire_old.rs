@@ -18,7 +18,7 @@ use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Original, Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{
-    Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_run,
+    Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_last,
 };
 use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Reason};
@@ -27,7 +27,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::{are_known_by_address, changed_by_now, members};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
-use crate::recovery::{calls_may_land, ill_latecomers, landed_by};
+use crate::recovery::{calls_may_land, ill_latecomers, landed_by, lost_unseen};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the members and of the owner's wishes is used. A step that follows at once is in time, a
@@ -104,6 +104,10 @@ pub async fn look_at_group(
     if asks_again {
         let mut described = members(clients, &group).await?;
         are_known_by_address(&mut described, by_address);
+        let lost = lost_unseen(clients, &group, &described, Some(&current.newcomer)).await?;
+        if let Some(change) = too_few_last(&group, &lost, &current.candidate.instance_id, original) {
+            return Ok(Err(work.undo_for(change)));
+        }
         let answer = ask_owner(clients, work, (&group, original), &described, current).await?;
         if answer != Next::Proceed {
             return Ok(Err(answer));
@@ -242,9 +246,7 @@ pub async fn ask_owner(
         let why = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(work.undo(why_it_died(current), why));
     }
-    if let Some(change) = too_few_run(group, described, &old, original) {
-        return Ok(work.undo_for(change));
-    }
+
     let kind = if work.kind.node().is_some() { MemberKind::Node } else { MemberKind::Plain };
     let change = no_longer_wanted(group, described, &current.candidate, original, &work.settings, kind);
     if let Some(change) = change {
@@ -298,8 +300,8 @@ async fn refused(
     is_proof: bool,
 ) -> Result<Next, StepError> {
     let group = context.group(clients, work).await?;
-    let old = current.candidate.instance_id.clone();
-    let has_left = |group: &Group| group.member(&old).is_none_or(|m| m.state == MemberState::Leaving);
+    let old = &current.candidate.instance_id;
+    let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
     // The group's description lags behind the refusal.
     if error.is_no_member() && !is_proof && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(Cause::of(error)));

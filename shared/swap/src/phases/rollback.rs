@@ -9,6 +9,7 @@
 use crate::newcomer::unproven;
 use crate::recovery::{Progress, Visit};
 use jiff::Timestamp;
+use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::tables::swaps::{Closed, Leased, Outcome, SwapsError};
 use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
@@ -38,7 +39,7 @@ pub async fn run(
     context: &Context,
     work: &mut Work,
     failure: Option<&StepFailure>,
-    recover: impl AsyncFnOnce(Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
+    recover: impl AsyncFnOnce(&Gatekeeper, Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
 ) -> Result<Visited, StepError> {
     let undo = work
         .undo
@@ -83,7 +84,7 @@ async fn go_back(
     work: &mut Work,
     journal: &mut Journal,
     undo: Undo,
-    recover: impl AsyncFnOnce(Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
+    recover: impl AsyncFnOnce(&Gatekeeper, Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
 ) -> Result<Next, StepError> {
     decide(context, work, journal, &undo).await?;
     let give_up = match work.rollback_deadline {
@@ -94,7 +95,7 @@ async fn go_back(
     let clients = context.clients(work).await?;
     let visit =
         Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &work.settings };
-    match recover(visit, journal).await? {
+    match recover(&context.gatekeeper, visit, journal).await? {
         Progress::Waiting(why) if clock::now() >= give_up => Err(StepError::Stuck(
             format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old).into(),
         )),

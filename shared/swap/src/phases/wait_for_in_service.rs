@@ -16,7 +16,7 @@ use spot_domain::ids::InstanceId;
 use spot_domain::swap::group::{Group, Instance, MemberState};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Original;
-use spot_domain::swap::selection::Change;
+use spot_domain::swap::selection::{Change, too_few_last};
 use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
@@ -24,7 +24,7 @@ use crate::error::StepError;
 use crate::group::{members, note_addresses};
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
-use crate::recovery::ill_latecomers;
+use crate::recovery::{ill_latecomers, lost_unseen};
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -103,6 +103,10 @@ pub async fn look_around(
         }
         let old = std::slice::from_ref(&current.candidate.instance_id);
         note_addresses(clients, &mut described, old).await?;
+    }
+    let lost = lost_unseen(clients, group, &described, Some(&current.newcomer)).await?;
+    if let Some(change) = too_few_last(group, &lost, &current.candidate.instance_id, original) {
+        return Ok(Err(change.detail));
     }
     let answer = ask_owner(clients, work, (group, original), &described, current).await?;
     if answer == Next::Proceed {

@@ -20,7 +20,7 @@ use spot_domain::swap::selection::Change;
 use crate::Context;
 use crate::error::StepError;
 use crate::group::unfit_by_now;
-use crate::last_look::taken_back;
+
 use crate::phases::restore::max_given_back;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::recovery::calls_may_land;
@@ -116,7 +116,8 @@ async fn terminate_old(
 ) -> Result<Next, StepError> {
     let old = &current.candidate.instance_id;
     // A Spot one that EC2 takes back would come back for two minutes.
-    let is_lost = current.candidate.from.is_spot() && taken_back(clients, old).await?.is_some();
+    let is_lost = current.candidate.from.is_spot()
+        && !instances::taken_back(&clients.ec2, std::slice::from_ref(old)).await?.is_empty();
     if !is_lost && let Some(undo) = undo_if_at_risk(context, clients, work, current).await? {
         return Ok(undo);
     }

@@ -12,7 +12,7 @@ use spot_cloud::tables::swaps::{Leased, OF_A_SWAP, SwapsError};
 use spot_domain::GroupArn;
 use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
-use spot_domain::swap::group::{Group, Instance, InstanceState};
+use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::swap::proof::Evidence;
 use spot_domain::swap::recovery::group::{
@@ -22,10 +22,11 @@ use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 
 use super::{
-    After, Permission, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused,
-    is_recent, not_healthy_in,
+    After, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_max_refused, is_recent,
+    lost_unseen, not_healthy_in,
 };
-use crate::last_look::{LastLook, last_look_at_described, pool_of, taken_back};
+use crate::group::members;
+use crate::last_look::{LastLook, last_look_at_described, pool_of};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -122,7 +123,7 @@ impl Recovery for GroupRecovery<'_> {
         // A Spot one that EC2 takes back would come back for two minutes.
         let old = seen.instances.old.as_ref().filter(|old| old.is_spot);
         if let Some(old) = old
-            && taken_back(clients, &old.id).await?.is_some()
+            && !instances::taken_back(&clients.ec2, std::slice::from_ref(&old.id)).await?.is_empty()
         {
             return Ok(Permission::Granted);
         }
@@ -240,8 +241,12 @@ impl GroupRecovery<'_> {
         }
         let not_serving = match &group {
             Some(group) => {
-                let asked = came_back_or_later(journal, group);
-                [died_unseen(clients, group).await?, not_healthy_in(clients, group, asked).await?].concat()
+                let serving = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
+                let asked = came_back_or_later(journal, serving);
+                let described = members(clients, group).await?;
+                let newcomer = journal.newcomer.as_ref();
+                let lost = lost_unseen(clients, group, &described, newcomer).await?.into_keys();
+                lost.chain(not_healthy_in(clients, group, asked).await?).collect()
             }
             None => Vec::new(),
         };
@@ -259,14 +264,17 @@ impl GroupRecovery<'_> {
     }
 }
 
-/// Returns the members whose group does not wait until they are healthy in its target groups: the old instance, if it was
-/// taken back, and others that serve since the attach. Those that served before count as the group counts them.
-fn came_back_or_later(journal: &Journal, group: &Group) -> Vec<InstanceId> {
+/// Returns those of the serving members whose group does not wait until they are healthy in its target groups: the old
+/// instance, if it was taken back, and others that serve since the attach. Those that served before count as the group counts
+/// them.
+fn came_back_or_later<'a>(
+    journal: &Journal,
+    serving: impl Iterator<Item = &'a InstanceId>,
+) -> Vec<InstanceId> {
     let Some(original) = &journal.original else { return Vec::new() };
     let served_later = |id: &InstanceId| original.served_later(id, journal.newcomer.as_ref());
     let came_back = |id: &InstanceId| journal.turned_back && *id == journal.old;
-    let ids = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
-    ids.filter(|id| came_back(id) || served_later(id)).cloned().collect()
+    serving.filter(|id| came_back(id) || served_later(id)).cloned().collect()
 }
 
 /// Says if the failure proves that the action, which the journal has foreseen, has changed nothing. The calls that lower
@@ -336,6 +344,23 @@ mod tests {
         assert!(is_in_another_group(&tagged("another"), name));
         assert!(!is_in_another_group(&tagged(name.as_str()), name), "a member, or one on its way out");
         assert!(!is_in_another_group(&Tags::default(), name), "one that we have detached");
+    }
+
+    #[test]
+    fn who_was_not_serving_at_the_attach_is_asked_about_as_those_who_came_later() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-attach.json");
+        let mut journal = serde_json::from_str::<Work>(payload).unwrap().current.unwrap().journal;
+        let (old, newcomer) = (journal.old.clone(), journal.newcomer.clone().unwrap());
+        let [served, pending, later]: [InstanceId; 3] =
+            ["i-0123456789abcdef1", "i-0123456789abcdef2", "i-0123456789abcdef3"]
+                .map(|id| id.parse().unwrap());
+        let original = journal.original.as_mut().unwrap();
+        original.members = vec![old.clone(), served.clone(), pending.clone()];
+        original.not_serving = vec![pending.clone()];
+        let all = [&old, &newcomer, &served, &pending, &later];
+        assert_eq!(came_back_or_later(&journal, all.into_iter()), [pending.clone(), later.clone()]);
+        journal.turned_back = true;
+        assert_eq!(came_back_or_later(&journal, all.into_iter()), [old, pending, later]);
     }
 
     fn refused(code: &str, kind: Kind) -> CallError {

@@ -251,7 +251,7 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.changed_at = Some(clock::now());
     tracing::warn!(%reason, "{detail}");
     match &mut journal.undo {
-        Some(undo) => undo.detail = format!("{}; {detail}", undo.detail),
+        Some(undo) => undo.add(&detail),
         none => *none = Some(Undo { reason, detail }),
     }
 }

@@ -8,7 +8,7 @@ use spot_domain::forwarding::BlindGate;
 use spot_domain::settings::Settings;
 
 use super::deaths::newcomer_of;
-use super::{Oracles, POOL_RISK, Seen};
+use super::{JUST_BEFORE, Oracles, POOL_RISK, Seen};
 use crate::fleet::{Ec2Instance, Fleet, LifecycleState};
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall};
@@ -36,8 +36,8 @@ pub struct Marks {
     doomed: BTreeMap<String, Timestamp>,
     /// Instances that EC2 has marked for termination.
     marked: BTreeMap<String, Timestamp>,
-    /// Members that we have detached.
-    detached: BTreeSet<String>,
+    /// Members that we have detached, and their groups.
+    detached: BTreeMap<String, String>,
     /// Instances that their group has refused to take back.
     refused_back: BTreeSet<String>,
     /// Members that have served at some time.
@@ -94,7 +94,7 @@ impl Marks {
 
     /// Returns true for a member that we have detached.
     pub(super) fn was_detached(&self, id: &str) -> bool {
-        self.detached.contains(id)
+        self.detached.contains_key(id)
     }
 
     /// Notes an attach that AWS has refused.
@@ -125,7 +125,8 @@ impl Oracles {
             self.before_change(call, by);
         }
         if call.action == "DetachInstances" {
-            self.marks.detached.extend(leaving(call));
+            let group = call.parameter("AutoScalingGroupName").unwrap_or_default();
+            self.marks.detached.extend(leaving(call).into_iter().map(|id| (id, group.to_owned())));
         }
         if ["ClusterOptimizer", "KubernetesOptimizer", "Reconciler"]
             .iter()
@@ -180,7 +181,8 @@ impl Oracles {
         });
         // Nothing tells who has taken an instance out that our way back had attached.
         // Where others have moved desired, nothing tells our one from theirs, and an attach adds one more.
-        let is_moved = !self.moved_desired.is_empty();
+        let is_of = |group: &String| self.moved_desired.iter().any(|moved| moved.group == *group);
+        let is_moved = self.marks.detached.get(id).is_some_and(is_of);
         let cant_come_back = is_moved || self.owners.contains(id) || self.marks.refused_back.contains(id);
         if call.action == "TerminateInstances" && !cant_come_back {
             let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
@@ -210,7 +212,9 @@ impl Oracles {
             };
             let warm: Vec<&str> = fleet.serving(name).into_iter().filter(is_warm).collect();
             let rest = warm.iter().filter(|member| **member != id).count();
-            let excused = self.excuses.of(name) + self.marks.fallen_ill(fleet, name, &[id.to_owned()]);
+            let excused = self.excuses.of(name)
+                + self.marks.fallen_ill(fleet, name, &[id.to_owned()])
+                + self.marks.noticed_since(fleet, name, now() - JUST_BEFORE);
             let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
             let is_enough = rest + excused >= asked.min(warm.len());
             self.holds(is_enough, || {

@@ -208,12 +208,13 @@ impl Oracles {
         let is_after = ledger.was_lost_since(ledger.held_until - JUST_BEFORE);
         let is_lost = is_after || (!ledger.lost.is_empty() && is_told(&ledger.old));
         let lacks = |id: &str| ledger.lacks_at_rest(seen.fleet, id, is_lost);
+        // Its owner has come to use a twin, and a person was told of it.
+        let is_kept = |id: &str| ledger.deeds.keeps_twins.contains_key(id) && is_told(id);
         let is_fine = match running[..] {
             [] => is_lost || ledger.deeds.ended_old.is_some(),
-            [one] => lacks(one).is_empty(),
-            // The owner has started the old one beside its twin, or has come to use the twin, which a person was told of.
+            [one] => lacks(one).is_empty() || (ledger.deeds.ended_old.is_some() && is_kept(one)),
+            // The owner has started the old one beside its twin.
             [one, other] => {
-                let is_kept = |id: &str| ledger.deeds.keeps_twins.contains_key(id) && is_told(id);
                 let may_both_run = ledger.deeds.started_old.is_some() || is_kept(one) || is_kept(other);
                 may_both_run && (lacks(one).is_empty() || lacks(other).is_empty())
             }

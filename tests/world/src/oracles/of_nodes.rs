@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Oracles, Seen};
+use super::{JUST_BEFORE, Oracles, Seen};
 use crate::chronicle::SentCall;
 use crate::cluster::{Cluster, ClusterPod, WorkloadKind, WorkloadSpec};
 use crate::fleet::{Ec2State, Fleet};
@@ -79,7 +79,9 @@ impl Oracles {
             let since = pod.node.as_ref().and_then(|node| self.cordoned.get(node));
             let kept_for = self.keeps_last_for(&sent.by) - CORDON_SHOWS_WITHIN;
             let is_early = since.is_none_or(|since| now().duration_since(*since) < kept_for);
-            let may_be_last = !is_early || sent.by.ends_with("EvacuateNode");
+            // One that lands late finds other pods than those that were there as it was sent.
+            let is_late = now().duration_since(sent.at) > JUST_BEFORE;
+            let may_be_last = !is_early || is_late || sent.by.ends_with("EvacuateNode");
             self.holds(serving > 0 || !has_several || may_be_last, || {
                 format!("evicted the last Ready pod of {}, which wants several", pod.workload)
             });
@@ -151,6 +153,11 @@ impl Oracles {
                 format!("at rest node {} is cordoned or bears {marks:?}, and nobody was told", node.name)
             });
         }
+        // What a group has lost and can't launch, its pods miss. Those that we have evicted are another matter.
+        let is_short = seen.fleet.groups().iter().any(|(name, group)| {
+            let serving = u32::try_from(seen.fleet.serving(name).len()).unwrap_or(u32::MAX);
+            serving < group.desired
+        });
         for workload in cluster.workloads() {
             let wanted = match workload.kind {
                 WorkloadKind::DaemonSet => cluster.nodes().len(),
@@ -158,12 +165,7 @@ impl Oracles {
             };
             let serving = cluster.serving(&workload.name);
             let is_known = is_told(&workload.name) || seen.fleet.instances().keys().any(|id| is_told(id));
-            // What a group has lost and can't launch, its pods miss. Those that we have evicted are another matter.
-            let groups = seen.fleet.groups().iter();
-            let is_short = groups.into_iter().any(|(name, group)| {
-                let serving = u32::try_from(seen.fleet.serving(name).len()).unwrap_or(u32::MAX);
-                serving < group.desired
-            });
+
             self.holds(
                 serving >= wanted || is_known || (is_short && !self.evicted.contains(&workload.name)),
                 || format!("at rest {serving} pods of {} serve of {wanted}", workload.name),

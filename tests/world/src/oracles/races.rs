@@ -7,10 +7,19 @@ use crate::fleet::Fleet;
 use crate::virtual_time::now;
 use crate::wire::ApiCall;
 
+/// Somebody else has moved the desired capacity of a group.
+#[derive(Debug, Clone)]
+pub(super) struct Move {
+    pub(super) group: String,
+    at: Timestamp,
+    from: i64,
+    to: i64,
+}
+
 impl Oracles {
     /// Somebody else moves the desired capacity of a group.
-    pub(crate) fn moves_desired(&mut self, group: &str) {
-        self.moved_desired.push((group.to_owned(), now()));
+    pub(crate) fn moves_desired(&mut self, group: &str, from: i64, to: i64) {
+        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to });
     }
 
     /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
@@ -32,7 +41,7 @@ impl Oracles {
         let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
         let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
         if let Some(before) = before_max.filter(|_| is.max != was.max || sets_max(call)) {
-            self.raced_max.insert(name.to_owned(), before);
+            self.raced_max.entry(name.to_owned()).or_default().insert(before);
         }
         if call.action == "SuspendProcesses" && earlier().next().is_some() {
             wish.suspended.retain(|process| !call.list("ScalingProcesses").contains(&process.as_str()));
@@ -41,19 +50,24 @@ impl Oracles {
 
     /// A call of ours has changed desired to `is`. It may take one that is not ours if it could not know: the wish differs from
     /// one of just before, or others have moved desired since the last look before the call. They may have moved it to what the
-    /// owner has asked for all the time: by a MaxSize below our one, or to the number of before.
+    /// owner has asked for all the time: by a MaxSize below our one, or to the number of before. And a number that others have
+    /// moved away and that somebody has set again looks like the one that we left.
     fn races_for_desired(&mut self, call: &ApiCall, name: &str, sent_at: Timestamp, is: u32) {
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let (since, lost_at) = (sent_at - JUST_BEFORE, self.lost_desired_at.get(name));
         // What one decrement has taken excuses no second one.
-        let counts =
-            |of: &str, at: Timestamp| of == name && at >= since && lost_at.is_none_or(|lost| at > *lost);
-        let mut earlier = self.earlier.iter().filter(|(of, at, _)| counts(of, *at));
+        let is_left = |at: Timestamp| lost_at.is_none_or(|lost| at > *lost);
+        let mut earlier =
+            self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since && is_left(*at));
         let wish_differs = earlier.any(|(.., before)| before.desired != wish.desired);
         let seen_at = self.groups_seen_at.iter().rfind(|seen| **seen <= sent_at);
         let is_unseen = |at: Timestamp| seen_at.is_none_or(|seen| at > *seen);
-        let is_moved_unseen = self.moved_desired.iter().any(|(of, at)| counts(of, *at) && is_unseen(*at));
-        if !wish_differs && !is_moved_unseen {
+        let moves: Vec<&Move> =
+            self.moved_desired.iter().filter(|it| it.group == name && is_left(it.at)).collect();
+        let is_moved_unseen = moves.iter().any(|it| it.at >= since && is_unseen(it.at));
+        let is_set_again =
+            moves.split_last().is_some_and(|(last, before)| before.iter().any(|it| it.from == last.to));
+        if !wish_differs && !is_moved_unseen && !is_set_again {
             return;
         }
         // MaxSize cuts all that is above it. Any other call takes one.

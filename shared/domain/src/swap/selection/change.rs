@@ -99,20 +99,21 @@ pub fn changed_before_retirement(
     None
 }
 
-/// Returns why `old` may not leave if too few of the others run, as EC2 describes them now in `instances`.
+/// Returns why `old` may not leave if too few of the others last: those in `lost` have died or are about to, and their group
+/// still counts them.
 #[must_use]
-pub fn too_few_run(
+pub fn too_few_last(
     group: &Group,
-    instances: &BTreeMap<InstanceId, Instance>,
+    lost: &BTreeMap<InstanceId, String>,
     old: &InstanceId,
     original: &Original,
 ) -> Option<Change> {
-    let dead: Vec<InstanceId> = group.died_unseen(instances).into_iter().filter(|id| id != old).collect();
-    let first = dead.first()?;
-    let others = group.members.iter().filter(|member| member.serves() && member.id != *old).count();
-    let (running, wanted) = (others - dead.len(), group.desired.saturating_sub(1).min(original.serving));
-    (running < wanted as usize).then(|| {
-        let detail = format!("only {running} of {wanted} other instances run: {first} has died");
+    let (first, why) = lost.iter().find(|(id, _)| *id != old)?;
+    let others = group.members.iter().filter(|member| member.serves() && member.id != *old);
+    let lasting = others.filter(|member| !lost.contains_key(&member.id)).count();
+    let wanted = group.desired.saturating_sub(1).min(original.serving);
+    (lasting < wanted as usize).then(|| {
+        let detail = format!("only {lasting} of {wanted} other instances last; {first}: {why}");
         Change::of_swap(Reason::GroupChanged, detail)
     })
 }

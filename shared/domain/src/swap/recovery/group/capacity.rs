@@ -3,27 +3,29 @@
 
 use std::collections::BTreeSet;
 
-use super::{Observed, Swap, has_retired};
+use super::{Newcomer, Observed, Swap, has_retired};
 use crate::ids::InstanceId;
-use crate::swap::group::{Member, MemberState};
+use crate::swap::group::{Group, Member, MemberState};
 use crate::swap::journal::Journal;
 
 /// Says if the group has, beside the newcomer, as many in service as it is asked for: it launches no other.
 #[must_use]
 pub fn is_full_without_newcomer(journal: &Journal, observed: &Observed) -> bool {
     let Some(group) = &observed.group else { return false };
-    let is_dead_old = |member: &Member| member.id == journal.old && !observed.old_alive;
-    let is_newcomer = |id: &InstanceId| observed.newcomer.as_ref().is_some_and(|newcomer| newcomer.id == *id);
-    let serves = |member: &&Member| {
-        member.serves()
-            && !is_dead_old(member)
-            && !is_newcomer(&member.id)
-            && !observed.not_serving.contains(&member.id)
-    };
-    let rest = u32::try_from(group.members.iter().filter(serves).count()).unwrap_or(u32::MAX);
+    let rest = serving_beside(journal, observed, group, observed.newcomer.as_ref());
     let swap = journal.original.as_ref().map(|original| Swap { journal, original, observed, group });
     let has_ours = swap.is_some_and(|swap| swap.desired_holds_ours());
     rest >= group.desired.saturating_sub(u32::from(has_ours))
+}
+
+/// Returns how many serve beside this newcomer. The group may not have noticed yet that the old instance is dead, and it does
+/// not wait until its target groups send requests to a member.
+fn serving_beside(journal: &Journal, observed: &Observed, group: &Group, newcomer: Option<&Newcomer>) -> u32 {
+    let old = (!observed.old_alive).then_some(&journal.old);
+    let beside = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
+    let uncounted: BTreeSet<&InstanceId> = beside.chain(&observed.not_serving).collect();
+    let serves = |member: &&Member| member.serves() && !uncounted.contains(&member.id);
+    u32::try_from(group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
 }
 
 impl Swap<'_> {
@@ -40,22 +42,15 @@ impl Swap<'_> {
         self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
     }
 
-    /// Returns how many serve. The group may not have noticed yet that the old instance is dead, or the newcomer, and it
-    /// does not wait until its target groups send requests to a member.
+    /// Returns how many serve, a living newcomer included.
     pub(super) fn serving(&self) -> u32 {
-        let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
-        let old = (!self.observed.old_alive).then_some(&self.journal.old);
-        let dead = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
-        let uncounted: BTreeSet<&InstanceId> = dead.chain(&self.observed.not_serving).collect();
-        let serves = |member: &&Member| member.serves() && !uncounted.contains(&member.id);
-        u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
+        let dead = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
+        serving_beside(self.journal, self.observed, self.group, dead)
     }
 
     /// Returns how many serve beside the newcomer.
     pub(super) fn rest(&self) -> u32 {
-        let living = self.observed.newcomer.as_ref().filter(|newcomer| newcomer.alive);
-        let member = living.and_then(|newcomer| self.group.member(&newcomer.id));
-        self.serving().saturating_sub(u32::from(member.is_some_and(Member::serves)))
+        serving_beside(self.journal, self.observed, self.group, self.observed.newcomer.as_ref())
     }
 
     /// Without the newcomer, fewer serve than are asked for beside it.

@@ -67,7 +67,7 @@ impl Journal {
     pub fn note_risk(&mut self, why: &str) {
         self.newcomer_at_risk = true;
         if let Some(undo) = &mut self.undo {
-            undo.detail = format!("{}; {why}", undo.detail);
+            undo.add(why);
         }
     }
 
