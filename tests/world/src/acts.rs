@@ -250,13 +250,16 @@ impl World {
             return;
         };
         let (before, to) = (group.desired, to.max(group.min).min(wish.max));
+        // Of what he asks for, our one may be a part that does not serve yet.
+        let more = to.saturating_sub(wish.desired);
         if to != before && self.fleet.set_desired(name, to) {
             let may_hold_ours = may_hold_ours(&self.tables);
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
             self.oracles.moves_desired(name, before.into(), to.into());
-            self.group_follows(name, u64::from(before.abs_diff(to)));
+
+            self.group_follows(name, u64::from(before.abs_diff(to).max(more)));
         }
     }
 

@@ -212,15 +212,21 @@ fn a_way_back_ends_by_itself_once_a_person_has_mended_what_it_waits_for() {
 #[test]
 fn nobody_leaves_while_ec2_takes_another_member_back() {
     let swap = "ClusterOptimizer WaitForInService";
+    let (look, looks_on) = (format!("{swap} DescribeAutoScalingGroups"), format!("{swap} DescribeInstances"));
+    // The newcomer of the first swap gets its notice during the second.
+    let noticed = [
+        ("ClusterOptimizer WaitForRetirement DescribeAutoScalingGroups", ""),
+        (look.as_str(), "MemberIsInterrupted(1, 1)"),
+    ];
     for scene in [
         "group size=2 max=3 zones=1 has_target_group=1 refuses_to_terminate_interrupted=1",
-        "group size=3 max=3 zones=1 max_covers_leaving=1 refuses_to_terminate_interrupted=1",
+        "group size=2 max=2 zones=1 max_covers_leaving=1 refuses_to_terminate_interrupted=1",
     ] {
-        let look = format!("{swap} DescribeAutoScalingGroups");
-        let noticed = (look.as_str(), "MemberIsInterrupted(1, 1)");
-        played(scene, &[noticed]);
-        let looks_on = format!("{swap} DescribeInstances");
-        played(scene, &[noticed, (looks_on.as_str(), "OwnerOptsOut")]);
+        let opts_out = (looks_on.as_str(), "OwnerOptsOut");
+        for strikes in [noticed.to_vec(), [noticed.as_slice(), &[opts_out]].concat()] {
+            let chronicle = played(scene, &strikes).world.chronicle.to_string();
+            assert!(chronicle.contains("EC2 gives notice to"), "{chronicle}");
+        }
     }
 }
 
@@ -240,7 +246,23 @@ fn without_a_proof_an_old_instance_is_left_to_a_person() {
 fn what_others_did_is_no_fault_of_a_swap() {
     let of_node = "node size=1 max=1";
     let group = "group max=1 zones=1";
-    let alarms: [(&str, &[(&str, &str)]); 11] = [
+    let alarms: [(&str, &[(&str, &str)]); 13] = [
+        // The owner asks for more while a newcomer, which is a part of it, is on its way into service.
+        (
+            "group max=3 zones=1 has_target_group=1",
+            &[
+                ("ClusterOptimizer Attach AttachInstances", ""),
+                ("ClusterOptimizer WaitForInService DescribeAutoScalingGroups", "OwnerSetsDesired(3)"),
+            ],
+        ),
+        // A target that was never healthy counts as its group counts it, if it was in service before the launch.
+        (
+            "group max=3 zones=1 has_target_group=1",
+            &[
+                ("ClusterOptimizer Discover BatchGetItem", "PolicyScales(2)"),
+                ("ClusterOptimizer Launch RunInstances", "TargetTurnsUnhealthy(11713378)"),
+            ],
+        ),
         // The owner sets MaxSize twice, each time as we are about to. The second time it is the number that we had raised it to.
         (
             "group size=2 zones=1",

@@ -69,16 +69,21 @@ impl Marks {
         renew(&mut self.ill, ill.map(str::to_owned));
     }
 
-    /// Returns how many members have served and fail their health checks now, as some of the group leave. A newcomer that was never
-    /// healthy is none, and neither is one that has long been ill as what it replaces leaves.
+    /// Returns how many members have served and fail their health checks now, as some of the group leave. One that was in service as
+    /// the newcomer was launched has served, as its group counts. A newcomer that was never healthy is none, and neither is one
+    /// that has long been ill as what it replaces leaves.
     pub(super) fn fallen_ill(&self, fleet: &Fleet, group: &str, leaving: &[String]) -> usize {
-        let replaces = |id: &str| {
-            leaving.iter().filter_map(|old| newcomer_of(fleet, old)).any(|newcomer| newcomer.id == id)
+        let newcomers = || leaving.iter().filter_map(|old| newcomer_of(fleet, old));
+        let replaces = |id: &str| newcomers().any(|newcomer| newcomer.id == id);
+        let was_there = |id: &str| {
+            let since = self.in_service.get(&(group.to_owned(), id.to_owned()));
+            since.is_some_and(|since| newcomers().any(|newcomer| *since < newcomer.launched_at))
         };
+        let has_served = |id: &str| self.has_served.contains(id) || was_there(id);
         let is_old = |at: &Timestamp| now().duration_since(*at) > ILL_SEEN_AFTER;
         let is_seen = |id: &str| replaces(id) && self.ill.get(id).is_some_and(is_old);
         let ill = fleet.unhealthy_members(group).into_iter();
-        ill.filter(|id| self.has_served.contains(*id) && !is_seen(id)).count()
+        ill.filter(|id| has_served(id) && !is_seen(id)).count()
     }
 
     /// Returns how many members of a group EC2 has marked for termination since then: nobody can have seen it.
