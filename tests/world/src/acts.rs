@@ -257,7 +257,7 @@ impl World {
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
-            self.oracles.moves_desired(name, before.into(), to.into());
+            self.oracles.sets_desired(name, before.into(), to.into());
 
             self.group_follows(name, u64::from(before.abs_diff(to).max(more)));
         }

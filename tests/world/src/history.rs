@@ -193,7 +193,7 @@ impl History {
             if self.began.elapsed() > LONGEST && world.is_left_to_a_person() {
                 return Ok(());
             }
-            if self.began.elapsed() > LONGEST {
+            if self.began.elapsed() > LONGEST + QUIET {
                 return Err(broken("it never comes to rest", &world.chronicle.to_string()));
             }
         }

@@ -20,6 +20,7 @@ use crate::oracles::{Oracles, SWAPS, Seen};
 use crate::scene::{ACCOUNT, REGION};
 use crate::sessions::Sessions;
 use crate::tables::Tables;
+use crate::tables::attribute::AttributeMap;
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
@@ -284,18 +285,23 @@ impl World {
         !self.executions.have_ended() || is_under_way || is_leased || is_unswapped
     }
 
-    /// Returns true if all that is left are swaps whose newcomer EC2 has forgotten, about an hour after its end: without that
-    /// proof no instance is touched, and a person was told.
+    /// Returns true if all that is left are old instances outside their groups whose newcomer EC2 has forgotten, about an hour after
+    /// its end: without that proof none is touched, and a person was told.
     #[must_use]
     pub fn is_left_to_a_person(&self) -> bool {
-        let leased = self.tables.items(SWAPS).filter(|row| row.contains_key("lease_owner"));
-        let mut journals = leased.map(|row| row.get("journal").and_then(|journal| journal.as_s()));
-        let is_forgotten = |journal: Option<&str>| {
+        let leased = || self.tables.items(SWAPS).filter(|row| row.contains_key("lease_owner"));
+        let is_unproven = |row: &AttributeMap| {
+            let journal = row.get("journal").and_then(|journal| journal.as_s());
             let journal: Option<Value> = journal.and_then(|journal| serde_json::from_str(journal).ok());
-            let newcomer = journal.as_ref().and_then(|journal| journal["newcomer"].as_str());
-            newcomer.is_some_and(|id| !self.fleet.instances().contains_key(id))
+            let id = |of: &str| journal.as_ref().and_then(|journal| journal[of].as_str());
+            let shown = |of: &str| id(of).and_then(|id| self.fleet.instances().get(id));
+            let is_member = |id: &str| self.fleet.groups().values().any(|group| group.member(id).is_some());
+            let is_outside = shown("old").is_some_and(|old| old.state.is_alive() && !is_member(&old.id));
+            is_outside && id("newcomer").is_some() && shown("newcomer").is_none()
         };
-        self.is_a_person_told() && self.executions.have_ended() && journals.all(is_forgotten)
+        let is_at_rest = self.flights == 0 && self.acts_to_come == 0 && self.executions.have_ended();
+        let is_left = leased().next().is_some() && leased().all(is_unproven);
+        is_at_rest && is_left && self.is_a_person_told()
     }
 
     /// Returns true if an enrolled group has a member that is not Spot.

@@ -58,7 +58,12 @@ pub async fn run(
                 why
             } else {
                 match look_around(&clients, work, (&group, original), current).await? {
-                    Err(why) => why,
+                    Err(Lack::OfNewcomer(why)) => why,
+                    // The newcomer serves: if time is over, the reason is its group's.
+                    Err(Lack::OfOthers(change)) if clock::now() >= current.deadline => {
+                        return Ok(work.undo_for(change));
+                    }
+                    Err(Lack::OfOthers(change)) => change.detail,
                     Ok(next) => return Ok(next),
                 }
             }
@@ -83,8 +88,17 @@ pub async fn run(
     ))
 }
 
-/// Checks the target groups that others fill, and then, once, all that stands against the retirement. The inner error says
-/// what the newcomer still lacks.
+/// What is still to come before the old instance may leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// The newcomer does not serve everywhere yet.
+    OfNewcomer(String),
+    /// Too few of the others last, and their group launches what it loses.
+    OfOthers(Change),
+}
+
+/// Checks if the others last, then the target groups that others fill, and then, once, all that stands against the retirement.
+/// The inner error says what is still to come.
 ///
 /// # Errors
 /// A call fails.
@@ -93,20 +107,20 @@ pub async fn look_around(
     work: &mut Work,
     (group, original): (&Group, &Original),
     current: &mut Current,
-) -> Result<Result<Next, String>, StepError> {
+) -> Result<Result<Next, Lack>, StepError> {
     let seen = clock::now();
     let mut described = members(clients, group).await?;
+    let lost = lost_unseen(clients, group, &described, Some(&current.newcomer)).await?;
+    if let Some(change) = too_few_last(group, &lost, &current.candidate.instance_id, original) {
+        return Ok(Err(Lack::OfOthers(change)));
+    }
     // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
     if work.kind.node().is_none() {
         if let Some(why) = health_by_others(clients, group, &described, current).await? {
-            return Ok(Err(why));
+            return Ok(Err(Lack::OfNewcomer(why)));
         }
         let old = std::slice::from_ref(&current.candidate.instance_id);
         note_addresses(clients, &mut described, old).await?;
-    }
-    let lost = lost_unseen(clients, group, &described, Some(&current.newcomer)).await?;
-    if let Some(change) = too_few_last(group, &lost, &current.candidate.instance_id, original) {
-        return Ok(Err(change.detail));
     }
     let answer = ask_owner(clients, work, (group, original), &described, current).await?;
     if answer == Next::Proceed {

@@ -217,9 +217,12 @@ impl Oracles {
             };
             let warm: Vec<&str> = fleet.serving(name).into_iter().filter(is_warm).collect();
             let rest = warm.iter().filter(|member| **member != id).count();
+            // One that EC2 takes back may have left just now.
+            let noticed = self.marks.noticed_since(fleet, name, now() - JUST_BEFORE);
+            let still_serve = warm.iter().filter(|member| fleet.is_taken_back(member)).count();
             let excused = self.excuses.of(name)
                 + self.marks.fallen_ill(fleet, name, &[id.to_owned()])
-                + self.marks.noticed_since(fleet, name, now() - JUST_BEFORE);
+                + noticed.saturating_sub(still_serve);
             let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
             let is_enough = rest + excused >= asked.min(warm.len());
             self.holds(is_enough, || {

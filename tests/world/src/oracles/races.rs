@@ -14,12 +14,19 @@ pub(super) struct Move {
     at: Timestamp,
     from: i64,
     to: i64,
+    /// Its owner has set the number; otherwise it was moved from what it was.
+    is_set: bool,
 }
 
 impl Oracles {
     /// Somebody else moves the desired capacity of a group.
     pub(crate) fn moves_desired(&mut self, group: &str, from: i64, to: i64) {
-        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to });
+        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to, is_set: false });
+    }
+
+    /// The owner sets the desired capacity of a group to a number.
+    pub(crate) fn sets_desired(&mut self, group: &str, from: i64, to: i64) {
+        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to, is_set: true });
     }
 
     /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
@@ -51,7 +58,7 @@ impl Oracles {
     /// A call of ours has changed desired to `is`. It may take one that is not ours if it could not know: the wish differs from
     /// one of just before, or others have moved desired since the last look before the call. They may have moved it to what the
     /// owner has asked for all the time: by a MaxSize below our one, or to the number of before. And a number that others have
-    /// moved away and that somebody has set again looks like the one that we left.
+    /// moved away and that the owner has set again looks like the one that we left.
     fn races_for_desired(&mut self, call: &ApiCall, name: &str, sent_at: Timestamp, is: u32) {
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let (since, lost_at) = (sent_at - JUST_BEFORE, self.lost_desired_at.get(name));
@@ -65,8 +72,9 @@ impl Oracles {
         let moves: Vec<&Move> =
             self.moved_desired.iter().filter(|it| it.group == name && is_left(it.at)).collect();
         let is_moved_unseen = moves.iter().any(|it| it.at >= since && is_unseen(it.at));
-        let is_set_again =
-            moves.split_last().is_some_and(|(last, before)| before.iter().any(|it| it.from == last.to));
+        let is_set_again = moves
+            .split_last()
+            .is_some_and(|(last, before)| last.is_set && before.iter().any(|it| it.from == last.to));
         if !wish_differs && !is_moved_unseen && !is_set_again {
             return;
         }

@@ -100,7 +100,7 @@ pub fn changed_before_retirement(
 }
 
 /// Returns why `old` may not leave if too few of the others last: those in `lost` have died or are about to, and their group
-/// still counts them.
+/// still counts them. If `old` is one of those, nothing is gained by its stay.
 #[must_use]
 pub fn too_few_last(
     group: &Group,
@@ -108,7 +108,7 @@ pub fn too_few_last(
     old: &InstanceId,
     original: &Original,
 ) -> Option<Change> {
-    let (first, why) = lost.iter().find(|(id, _)| *id != old)?;
+    let (first, why) = lost.first_key_value().filter(|_| !lost.contains_key(old))?;
     let others = group.members.iter().filter(|member| member.serves() && member.id != *old);
     let lasting = others.filter(|member| !lost.contains_key(&member.id)).count();
     let wanted = group.desired.saturating_sub(1).min(original.serving);
