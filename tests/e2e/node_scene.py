@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MARK = "spot-optimizer/cordoned-by"
 HOLD = "example.org/hold"  # A finalizer.
+HELD = {"metadata": {"finalizers": [HOLD]}}
+LET_GO = {"metadata": {"finalizers": None}}
 
 
 class NodeScene(Scene):
@@ -70,7 +72,7 @@ class NodeScene(Scene):
     def hold_pods(self) -> None:
         """Holds the pods of the old node, and so the drain, by a finalizer."""
         for pod in self.pods_on_old():
-            self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": [HOLD]}}, self.namespace)
+            self.kubernetes.api.patch("Pod", pod, HELD, self.namespace)
 
     def let_pods_go(self) -> None:
         self.kubernetes.drop_finalizers(self.namespace, only=HOLD)

@@ -10,12 +10,10 @@ import time
 import pytest
 
 from local_aws.kubernetes import objects
-from node_scene import HOLD
+from node_scene import HELD, LET_GO
 from scene import wait_for
 
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
-HELD = {"metadata": {"finalizers": [HOLD]}}
-LET_GO = {"metadata": {"finalizers": None}}
 
 
 def test_without_a_budget_and_behind_others_load_balancers_the_node_goes_gently(aws, nodes, kubernetes):
@@ -240,9 +238,11 @@ def coming_back(kubernetes, namespace, name, node):
 
     thread = threading.Thread(target=control, args=[deploy(1)], daemon=True)
     thread.start()
-    yield
-    stop.set()
-    thread.join(10)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
 
 
 def evictions(kubernetes, namespace, name):

@@ -5,7 +5,7 @@ import pytest
 from local_aws.kubernetes import objects
 from local_aws.kubernetes.api import ApiError
 from local_aws.kubernetes.cluster import wait
-from node_scene import MARK
+from node_scene import HELD, LET_GO, MARK
 from scene import wait_for
 
 KEPT = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
@@ -13,7 +13,7 @@ EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 PAY = {"key": "dedicated", "value": "pay", "effect": "NoSchedule"}
 GPU = {"example.com/gpu": "2"}
 WHILE = 8  # Seconds in which a newcomer joins for sure, even on a slow machine.
-HELD = {"key": "node.cilium.io/agent-not-ready"}  # A startup taint that stays: the newcomer waits in AwaitReady.
+STARTUP_TAINT = {"key": "node.cilium.io/agent-not-ready"}  # A startup taint that stays: the newcomer waits in AwaitReady.
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_pods_that_came_during_the_launch_and_can_never_be_evicted_lead_back(nod
     web = nodes()
     web.only_on_old()
     web.deploy(replicas=4)
-    kubernetes.newcomers(startup_taint=HELD)
+    kubernetes.newcomers(startup_taint=STARTUP_TAINT)
     web.start().reach("PauseForReady")
     kubernetes.create(
         objects.bare_pod(web.namespace, "lonely", web.node),
@@ -169,13 +169,12 @@ def test_cluster_autoscaler_is_kept_from_the_newcomer_while_the_swap_works(nodes
     web = nodes()
     web.deploy()
     kubernetes.newcomers(annotations={KEPT: owners} if owners else {})
-    hold = {"metadata": {"finalizers": ["example.org/hold"]}}
     pod = sorted(web.pods_on_old())[0]
-    kubernetes.api.patch("Pod", pod, hold, web.namespace)
+    kubernetes.api.patch("Pod", pod, HELD, web.namespace)
     web.start().reach("PauseForDrain")
     newcomer = web.newcomer()
     assert annotations(kubernetes, newcomer).get(KEPT) == (owners or "true")
-    kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": None}}, web.namespace)
+    kubernetes.api.patch("Pod", pod, LET_GO, web.namespace)
     report = web.finish()
     assert annotations(kubernetes, newcomer).get(KEPT) == owners
     web.assert_node_swapped(report)

@@ -4,6 +4,7 @@ import pytest
 
 from local_aws.kubernetes import objects
 from local_aws.kubernetes.watcher import is_ready
+from node_scene import HELD, LET_GO
 from scene import wait_for
 
 
@@ -74,12 +75,12 @@ def test_a_pod_that_a_finalizer_holds_is_waited_for(nodes, kubernetes):
     web.deploy(replicas=1)
     web.schedulable()
     pod = web.pods_on_old().pop()
-    kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, web.namespace)
+    kubernetes.api.patch("Pod", pod, HELD, web.namespace)
     web.start().reach("PauseForDrain")
     wait_for(lambda: "deletionTimestamp" in kubernetes.api.get("Pod", pod, web.namespace)["metadata"])
     wait_for(lambda: web.states().count("Drain") >= 4)
     assert "Terminate" not in web.states()
-    kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": None}}, web.namespace)
+    kubernetes.api.patch("Pod", pod, LET_GO, web.namespace)
     web.assert_node_swapped(web.finish())
 
 

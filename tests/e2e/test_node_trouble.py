@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from local_aws.kubernetes import objects
-from node_scene import HOLD
+from node_scene import HELD
 from scene import wait_for
 
 
@@ -46,9 +46,8 @@ def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under
     web.only_on_old()
     web.deploy("slow", replicas=2)
     web.schedulable()
-    hold = {"metadata": {"finalizers": [HOLD]}}
     for pod in kubernetes.pods(web.namespace, "slow"):
-        kubernetes.api.patch("Pod", pod["metadata"]["name"], hold, web.namespace)
+        kubernetes.api.patch("Pod", pod["metadata"]["name"], HELD, web.namespace)
     with kubernetes.watch(web.namespace, "web") as seen:
         report = web.run(drain_timeout_seconds=4)
     web.let_pods_go()
