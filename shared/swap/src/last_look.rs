@@ -73,6 +73,18 @@ pub(crate) async fn taken_back(
     Ok(taken.get(newcomer).map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
 }
 
+/// Says if EC2 takes a Spot old instance back. A way back would have it for two minutes.
+///
+/// # Errors
+/// EC2 does not answer.
+pub(crate) async fn is_lost(
+    clients: &RegionClients,
+    old: &InstanceId,
+    is_spot: bool,
+) -> Result<bool, CallError> {
+    Ok(is_spot && !instances::taken_back(&clients.ec2, std::slice::from_ref(old)).await?.is_empty())
+}
+
 /// Returns the pool of a Spot instance. An On-Demand one is in none.
 pub(crate) fn pool_of(instance: &Instance, region: &Region) -> Option<Pool> {
     if !instance.is_spot {

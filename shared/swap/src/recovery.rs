@@ -19,8 +19,10 @@ use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::journal::{Journal, Original};
 use spot_domain::swap::recovery::{Decision, End, Ended};
+use spot_domain::swap::selection::{Change, too_few_last};
 
 use crate::group::members;
+use crate::work::Current;
 
 pub mod answer;
 pub mod group;
@@ -271,6 +273,22 @@ pub(crate) async fn lost_unseen(
     Ok(taken.chain(dead.map(|id| (id, "it has died".to_owned()))).collect())
 }
 
+/// Returns the members as EC2 describes them now; or the change, if too few of those beside the old instance last.
+///
+/// # Errors
+/// A call fails.
+pub(crate) async fn enough_last(
+    clients: &RegionClients,
+    group: &Group,
+    original: &Original,
+    current: &Current,
+) -> Result<Result<BTreeMap<InstanceId, Instance>, Change>, CallError> {
+    let described = members(clients, group).await?;
+    let lost = lost_unseen(clients, group, &described, Some(&current.newcomer)).await?;
+    let change = too_few_last(group, &lost, &current.candidate.instance_id, original);
+    Ok(change.map_or(Ok(described), Err))
+}
+
 /// Says if the last changing call of the swap is so recent that it may still land, or not show yet.
 #[must_use]
 pub fn calls_may_land(journal: &Journal, settings: &Settings) -> bool {
@@ -300,7 +318,17 @@ pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
     landed(at, settings).is_none_or(|landed| clock::now() < landed)
 }
 
+/// Says if members may still come into service in time: a swap waits so long for its newcomer.
+pub(crate) fn awaits_others(journal: &Journal, settings: &Settings) -> bool {
+    let until = journal.changed_at.and_then(|at| later(at, settings.in_service_timeout_seconds));
+    until.is_some_and(|until| clock::now() < until)
+}
+
 /// Returns when a call of that moment has landed, and shows, if ever.
 fn landed(at: Timestamp, settings: &Settings) -> Option<Timestamp> {
-    at.checked_add(SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds))).ok()
+    later(at, settings.launch_visible_after_seconds)
+}
+
+fn later(at: Timestamp, seconds: u32) -> Option<Timestamp> {
+    at.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()
 }

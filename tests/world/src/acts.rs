@@ -203,6 +203,7 @@ impl World {
         let by = desired_of(&self.fleet, name) - before;
         let min = self.fleet.group(name).map_or(0, |group| group.min);
         let may_hold_ours = may_hold_ours(&self.tables);
+        let wished = self.oracles.wished(name);
         self.oracles.owner_asks(name, may_hold_ours, |wish| {
             let asked = u32::try_from(i64::from(wish.desired) + by).unwrap_or(0);
             wish.desired_at_most = wish.desired_at_most.saturating_add_signed(i32::try_from(by).unwrap_or(0));
@@ -210,7 +211,7 @@ impl World {
             wish.desired_at_most = wish.desired_at_most.max(wish.desired);
         });
         if by != 0 {
-            self.oracles.moves_desired(name, before, before + by);
+            self.oracles.moves_desired(name, (before, before + by), wished);
         }
         if by > 0 && self.beyond_max(name) > 0 {
             self.room_taken.get_or_insert_with(|| RoomTaken { group: name.to_owned(), since: now() });
@@ -233,7 +234,8 @@ impl World {
         self.chronicle.notes(format_args!("-- the policy of {group} scales in by {beyond}"));
         let before = desired_of(&self.fleet, &group);
         self.fleet.scale(&group, -beyond, now());
-        self.oracles.moves_desired(&group, before, desired_of(&self.fleet, &group));
+        let wished = self.oracles.wished(&group);
+        self.oracles.moves_desired(&group, (before, desired_of(&self.fleet, &group)), wished);
         self.group_follows(&group, beyond.unsigned_abs().into());
     }
 
@@ -251,14 +253,13 @@ impl World {
         };
         let (before, to) = (group.desired, to.max(group.min).min(wish.max));
         // Of what he asks for, our one may be a part that does not serve yet.
-        let more = to.saturating_sub(wish.desired);
+        let (more, wished) = (to.saturating_sub(wish.desired), Some(wish.desired));
         if to != before && self.fleet.set_desired(name, to) {
             let may_hold_ours = may_hold_ours(&self.tables);
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
-            self.oracles.sets_desired(name, before.into(), to.into());
-
+            self.oracles.moves_desired(name, (before.into(), to.into()), wished);
             self.group_follows(name, u64::from(before.abs_diff(to).max(more)));
         }
     }
@@ -270,13 +271,14 @@ impl World {
         if to != group.max && to >= group.min && self.fleet.set_max(name, to) {
             let after = self.fleet.group(name).map_or(before, |group| group.desired);
             let may_hold_ours = may_hold_ours(&self.tables);
+            let wished = self.oracles.wished(name);
             self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 wish.max = to;
                 wish.desired = wish.desired.min(to);
                 wish.desired_at_most = wish.desired_at_most.min(to);
             });
             if after != before {
-                self.oracles.moves_desired(name, before.into(), after.into());
+                self.oracles.moves_desired(name, (before.into(), after.into()), wished);
             }
             self.group_follows(name, u64::from(before.abs_diff(after)));
         }
@@ -306,11 +308,12 @@ impl World {
         if self.fleet.owner_detaches(name, id, decrement, now()) {
             if decrement {
                 let may_hold_ours = may_hold_ours(&self.tables);
+                let wished = self.oracles.wished(name);
                 self.oracles.owner_asks(name, may_hold_ours, |wish| {
                     wish.desired = wish.desired.saturating_sub(1);
                     wish.desired_at_most = wish.desired_at_most.saturating_sub(1);
                 });
-                self.oracles.moves_desired(name, before, desired_of(&self.fleet, name));
+                self.oracles.moves_desired(name, (before, desired_of(&self.fleet, name)), wished);
             }
             self.oracles.is_the_owners(id);
             self.oracles.excuses.note_detached(name, now());

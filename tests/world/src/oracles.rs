@@ -180,6 +180,11 @@ impl Oracles {
         self.earlier.push((group.to_owned(), now(), before));
     }
 
+    /// Returns the desired capacity that the owner of a group asks for.
+    pub(crate) fn wished(&self, group: &str) -> Option<u32> {
+        self.wishes.get(group).map(|wish| wish.desired)
+    }
+
     /// An owner or a stranger has something for himself: an instance, an image or a snapshot.
     pub fn is_the_owners(&mut self, id: &str) {
         self.owners.insert(id.to_owned());

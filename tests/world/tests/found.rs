@@ -142,6 +142,49 @@ fn a_way_back_waits_for_the_targets_of_a_member_that_was_pending_at_the_attach()
     assert!(chronicle.contains("Rollback autoscaling:DetachInstances"), "{chronicle}");
 }
 
+/// A newcomer dies before the retirement ends, and the old instance is attached again. Once it serves, its owner detaches it.
+#[test]
+fn an_old_instance_that_came_back_is_its_owners() {
+    let strikes = [
+        ("ClusterOptimizer WaitForRetirement DescribeAutoScalingGroups", "NewcomerDies"),
+        ("ClusterOptimizer Rollback AttachInstances", ""),
+        ("ClusterOptimizer Rollback ResumeProcesses", ""),
+        ("ClusterOptimizer Rollback DescribeAutoScalingGroups", "OwnerDetaches(0)"),
+    ];
+    let ended = played("group zones=1 has_target_group=1", &strikes);
+    let chronicle = ended.world.chronicle.to_string();
+    assert_eq!(chronicle.matches("Rollback autoscaling:AttachInstances").count(), 1, "{chronicle}");
+    assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{chronicle}");
+}
+
+/// The write that begins a swap is late. Its repetition lands first, and the swap ends before the late one does.
+#[test]
+fn a_swap_that_is_over_does_not_begin_again() {
+    let strikes = [
+        ("ClusterOptimizer Launch UpdateItem", "EffectLate(15)"),
+        ("ClusterOptimizer Launch RunInstances", ""),
+        ("ClusterOptimizer WaitForHealth DescribeInstances", "NewcomerDies"),
+        ("ClusterOptimizer Rollback GetItem", "StoppedBefore"),
+    ];
+    let ended = played("group size=2 max=3 zones=1", &strikes);
+    assert!(
+        ended.world.chronicle.to_string().contains("takes effect 15 s late"),
+        "{}",
+        ended.world.chronicle
+    );
+}
+
+/// A policy scales out while the old instance dies, and its group is launching what it misses.
+#[test]
+fn a_newcomer_stays_while_its_group_launches_another_one() {
+    let strikes = [
+        ("ClusterOptimizer WaitForHealth DescribeInstanceStatus", ""),
+        ("ClusterOptimizer WaitForHealth DescribeSpotInstanceRequests", "MemberDies(0)"),
+        ("ClusterOptimizer Attach DescribeAutoScalingGroups", "PolicyScales(2)"),
+    ];
+    played("group size=3 max=5 zones=1 has_target_group=1", &strikes);
+}
+
 /// A policy scales in right before the attach, and the group takes the old node. Nothing comes in its place.
 #[test]
 fn a_way_back_waits_for_no_node_where_its_group_is_asked_for_fewer() {
@@ -207,6 +250,20 @@ fn a_way_back_ends_by_itself_once_a_person_has_mended_what_it_waits_for() {
     assert!(chronicle.contains("Stuck") && chronicle.contains("a person mends"), "{chronicle}");
 }
 
+/// A member dies and can't be replaced, and then the group is asked for fewer: the newcomer serves, and is no longer beyond
+/// desired. It stays.
+#[test]
+fn a_newcomer_that_serves_stays_where_its_swap_went_back_for_others() {
+    let strikes = [
+        ("ClusterOptimizer Attach SuspendProcesses", "MemberDies(1)"),
+        ("ClusterOptimizer Attach AttachInstances", "CapacityIsShort(0)"),
+        ("ClusterOptimizer Rollback DescribeAutoScalingGroups", "PolicyScales(-1)"),
+    ];
+    let ended = played("group size=2 max=3 zones=1 has_target_group=1", &strikes);
+    assert!(is_member(&ended, OLD_MEMBER), "{}", ended.world.chronicle);
+    assert_eq!(ended.world.fleet.serving("web").len(), 2, "{}", ended.world.chronicle);
+}
+
 /// EC2 takes another member back, and AWS does not let it go before its time. Until another one serves in its place, the old
 /// instance stays; and where the swap goes back, the newcomer.
 #[test]
@@ -218,9 +275,10 @@ fn nobody_leaves_while_ec2_takes_another_member_back() {
         ("ClusterOptimizer WaitForRetirement DescribeAutoScalingGroups", ""),
         (look.as_str(), "MemberIsInterrupted(1, 1)"),
     ];
-    // Half a minute later the execution is stopped, and the reconciler goes back.
-    let asked = (asks.as_str(), "");
-    let stopped = [noticed[0], noticed[1], asked, asked, asked, (look.as_str(), "StoppedBefore")];
+    // Or between a stop of the second and the reconciler's way back, two minutes later.
+    let sweeps = "Reconciler event Scan";
+    let stopped =
+        [noticed[0], (asks.as_str(), "StoppedBefore"), (sweeps, ""), (sweeps, "MemberIsInterrupted(1, 1)")];
     let balanced = "group size=2 max=3 zones=1 has_target_group=1 refuses_to_terminate_interrupted=1";
     let plain = "group size=2 max=2 zones=1 max_covers_leaving=1 refuses_to_terminate_interrupted=1";
     for (scene, strikes) in [(balanced, &noticed[..]), (plain, &noticed), (balanced, &stopped)] {

@@ -189,6 +189,9 @@ pub struct Journal {
     /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned_back: bool,
+    /// The old instance serves in its group again, and no call of ours can take it out any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_came_back: bool,
     /// A way back has found the newcomer's pool poisoned, or EC2 taking the newcomer back. The old instance comes back if it can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomer_at_risk: bool,
@@ -255,6 +258,7 @@ impl Journal {
             old_terminated: false,
             az_rebalance_resumed: false,
             turned_back: false,
+            old_came_back: false,
             newcomer_at_risk: false,
             refused_reattaches: 0,
             changed_at: None,

@@ -17,17 +17,15 @@ use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Original, Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
-use spot_domain::swap::selection::{
-    Change, MemberKind, changed_before_retirement, no_longer_wanted, too_few_last,
-};
+use spot_domain::swap::selection::{Change, MemberKind, changed_before_retirement, no_longer_wanted};
 use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{are_known_by_address, changed_by_now, members};
+use crate::group::{are_known_by_address, changed_by_now};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
-use crate::recovery::{calls_may_land, ill_latecomers, landed_by, lost_unseen};
+use crate::recovery::{calls_may_land, enough_last, ill_latecomers, landed_by};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the members and of the owner's wishes is used. A step that follows at once is in time, a
@@ -102,12 +100,11 @@ pub async fn look_at_group(
     let ill = ill_latecomers(clients, &group, original, &current.newcomer).await?;
     group.members.iter_mut().filter(|member| ill.contains(&member.id)).for_each(|ill| ill.healthy = false);
     if asks_again {
-        let mut described = members(clients, &group).await?;
+        let mut described = match enough_last(clients, &group, original, current).await? {
+            Ok(described) => described,
+            Err(change) => return Ok(Err(work.undo_for(change))),
+        };
         are_known_by_address(&mut described, by_address);
-        let lost = lost_unseen(clients, &group, &described, Some(&current.newcomer)).await?;
-        if let Some(change) = too_few_last(&group, &lost, &current.candidate.instance_id, original) {
-            return Ok(Err(work.undo_for(change)));
-        }
         let answer = ask_owner(clients, work, (&group, original), &described, current).await?;
         if answer != Next::Proceed {
             return Ok(Err(answer));

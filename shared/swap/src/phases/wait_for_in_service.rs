@@ -16,15 +16,15 @@ use spot_domain::ids::InstanceId;
 use spot_domain::swap::group::{Group, Instance, MemberState};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Original;
-use spot_domain::swap::selection::{Change, too_few_last};
+use spot_domain::swap::selection::Change;
 use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{members, note_addresses};
+use crate::group::note_addresses;
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
-use crate::recovery::{ill_latecomers, lost_unseen};
+use crate::recovery::{enough_last, ill_latecomers};
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -52,20 +52,14 @@ pub async fn run(
             );
         }
         Some(m) if m.serves() => {
-            if let Some(why) = not_serving(&clients, work, &group, current).await? {
-                why
-            } else if let Some(why) = not_enough_others(&clients, &group, original, current).await? {
-                why
-            } else {
-                match look_around(&clients, work, (&group, original), current).await? {
-                    Err(Lack::OfNewcomer(why)) => why,
-                    // The newcomer serves: if time is over, the reason is its group's.
-                    Err(Lack::OfOthers(change)) if clock::now() >= current.deadline => {
-                        return Ok(work.undo_for(change));
-                    }
-                    Err(Lack::OfOthers(change)) => change.detail,
-                    Ok(next) => return Ok(next),
+            match serving(&clients, work, (&group, original), current).await? {
+                Err(Lack::OfNewcomer(why)) => why,
+                // The newcomer serves: if time is over, the reason is its group's.
+                Err(Lack::OfOthers(change)) if clock::now() >= current.deadline => {
+                    return Ok(work.undo_for(change));
                 }
+                Err(Lack::OfOthers(change)) => change.detail,
+                Ok(next) => return Ok(next),
             }
         }
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
@@ -93,8 +87,24 @@ pub async fn run(
 pub enum Lack {
     /// The newcomer does not serve everywhere yet.
     OfNewcomer(String),
-    /// Too few of the others last, and their group launches what it loses.
+    /// Too few of the others serve or last, and their group launches what it loses.
     OfOthers(Change),
+}
+
+/// Looks at a newcomer that is InService, then at the others, and then around. The inner error says what is still to come.
+async fn serving(
+    clients: &RegionClients,
+    work: &mut Work,
+    (group, original): (&Group, &Original),
+    current: &mut Current,
+) -> Result<Result<Next, Lack>, StepError> {
+    if let Some(why) = not_serving(clients, work, group, current).await? {
+        return Ok(Err(Lack::OfNewcomer(why)));
+    }
+    if let Some(change) = not_enough_others(clients, group, original, current).await? {
+        return Ok(Err(Lack::OfOthers(change)));
+    }
+    look_around(clients, work, (group, original), current).await
 }
 
 /// Checks if the others last, then the target groups that others fill, and then, once, all that stands against the retirement.
@@ -109,11 +119,10 @@ pub async fn look_around(
     current: &mut Current,
 ) -> Result<Result<Next, Lack>, StepError> {
     let seen = clock::now();
-    let mut described = members(clients, group).await?;
-    let lost = lost_unseen(clients, group, &described, Some(&current.newcomer)).await?;
-    if let Some(change) = too_few_last(group, &lost, &current.candidate.instance_id, original) {
-        return Ok(Err(Lack::OfOthers(change)));
-    }
+    let mut described = match enough_last(clients, group, original, current).await? {
+        Ok(described) => described,
+        Err(change) => return Ok(Err(Lack::OfOthers(change))),
+    };
     // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
     if work.kind.node().is_none() {
         if let Some(why) = health_by_others(clients, group, &described, current).await? {
@@ -237,7 +246,7 @@ async fn not_enough_others(
     group: &Group,
     original: &Original,
     current: &Current,
-) -> Result<Option<String>, StepError> {
+) -> Result<Option<Change>, StepError> {
     if group.desired != original.desired.saturating_add(1) {
         return Ok(None);
     }
@@ -248,7 +257,9 @@ async fn not_enough_others(
     let serve = group.in_service().saturating_sub(u32::try_from(ill.len()).unwrap_or(u32::MAX));
     let why =
         ill.first().map(|id| format!(": its target groups do not find {id} healthy")).unwrap_or_default();
-    Ok((serve < wanted).then(|| format!("only {serve} of {wanted} instances serve{why}")))
+    Ok((serve < wanted).then(|| {
+        Change::of_swap(Reason::GroupChanged, format!("only {serve} of {wanted} instances serve{why}"))
+    }))
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They

@@ -20,7 +20,7 @@ use spot_domain::swap::selection::Change;
 use crate::Context;
 use crate::error::StepError;
 use crate::group::unfit_by_now;
-
+use crate::last_look::is_lost;
 use crate::phases::restore::max_given_back;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::recovery::calls_may_land;
@@ -115,14 +115,13 @@ async fn terminate_old(
     current: &Current,
 ) -> Result<Next, StepError> {
     let old = &current.candidate.instance_id;
-    // A Spot one that EC2 takes back would come back for two minutes.
-    let is_lost = current.candidate.from.is_spot()
-        && !instances::taken_back(&clients.ec2, std::slice::from_ref(old)).await?.is_empty();
-    if !is_lost && let Some(undo) = undo_if_at_risk(context, clients, work, current).await? {
+    if !is_lost(clients, old, current.candidate.from.is_spot()).await?
+        && let Some(undo) = undo_if_at_risk(context, clients, work, current).await?
+    {
         return Ok(undo);
     }
     context.swaps.write(&work.lease, &current.journal).await?;
-    instances::terminate(&clients.ec2, &current.candidate.instance_id).await?;
+    instances::terminate(&clients.ec2, old).await?;
     Ok(Next::Proceed)
 }
 

@@ -22,11 +22,11 @@ use spot_domain::swap::recovery::{Decision, End, Ended};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 
 use super::{
-    After, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_max_refused, is_recent,
-    lost_unseen, not_healthy_in,
+    After, Permission, Progress, Recovery, Visit, awaits_others, calls_may_land, drive, is_max_refused,
+    is_recent, lost_unseen, not_healthy_in,
 };
 use crate::group::members;
-use crate::last_look::{LastLook, last_look_at_described, pool_of};
+use crate::last_look::{LastLook, is_lost, last_look_at_described, pool_of};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -120,10 +120,8 @@ impl Recovery for GroupRecovery<'_> {
             return Ok(Permission::Granted);
         }
         let Visit { clients, lease, .. } = visit;
-        // A Spot one that EC2 takes back would come back for two minutes.
-        let old = seen.instances.old.as_ref().filter(|old| old.is_spot);
-        if let Some(old) = old
-            && !instances::taken_back(&clients.ec2, std::slice::from_ref(&old.id)).await?.is_empty()
+        if let Some(old) = &seen.instances.old
+            && is_lost(clients, &old.id, old.is_spot).await?
         {
             return Ok(Permission::Granted);
         }
@@ -259,6 +257,7 @@ impl GroupRecovery<'_> {
             strays: instances.strays.clone(),
             launch_may_be_invisible: is_recent(journal.launching_since, settings),
             calls_may_land: calls_may_land(journal, settings),
+            awaits_others: awaits_others(journal, settings),
             draining,
         })
     }

@@ -14,19 +14,15 @@ pub(super) struct Move {
     at: Timestamp,
     from: i64,
     to: i64,
-    /// Its owner has set the number; otherwise it was moved from what it was.
-    is_set: bool,
+    /// Our one was in the number that it was moved from.
+    held_ours: bool,
 }
 
 impl Oracles {
-    /// Somebody else moves the desired capacity of a group.
-    pub(crate) fn moves_desired(&mut self, group: &str, from: i64, to: i64) {
-        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to, is_set: false });
-    }
-
-    /// The owner sets the desired capacity of a group to a number.
-    pub(crate) fn sets_desired(&mut self, group: &str, from: i64, to: i64) {
-        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to, is_set: true });
+    /// Somebody else has moved the desired capacity of a group, and `wished` is what was asked for before.
+    pub(crate) fn moves_desired(&mut self, group: &str, (from, to): (i64, i64), wished: Option<u32>) {
+        let held_ours = wished.is_some_and(|wished| from > i64::from(wished));
+        self.moved_desired.push(Move { group: group.to_owned(), at: now(), from, to, held_ours });
     }
 
     /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
@@ -41,7 +37,7 @@ impl Oracles {
     ) {
         let (Some(was), Some(is)) = (before.group(name), after.group(name)) else { return };
         if is.desired != was.desired {
-            self.races_for_desired(call, name, sent_at, is.desired);
+            self.races_for_desired(call, name, sent_at, (was.desired, is.desired));
         }
         let since = sent_at - JUST_BEFORE;
         let Some(wish) = self.wishes.get_mut(name) else { return };
@@ -55,11 +51,11 @@ impl Oracles {
         }
     }
 
-    /// A call of ours has changed desired to `is`. It may take one that is not ours if it could not know: the wish differs from
-    /// one of just before, or others have moved desired since the last look before the call. They may have moved it to what the
-    /// owner has asked for all the time: by a MaxSize below our one, or to the number of before. And a number that others have
-    /// moved away and that the owner has set again looks like the one that we left.
-    fn races_for_desired(&mut self, call: &ApiCall, name: &str, sent_at: Timestamp, is: u32) {
+    /// A call of ours has changed desired from `was` to `is`. It may take one that is not ours if it could not know: the wish
+    /// differs from one of just before, or others have moved desired since the last look before the call. They may have moved it
+    /// to what the owner has asked for all the time: by a MaxSize below our one, or to the number of before. And a number with
+    /// our one in it that others have moved away and then back looks like the one that we left.
+    fn races_for_desired(&mut self, call: &ApiCall, name: &str, sent_at: Timestamp, (was, is): (u32, u32)) {
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let (since, lost_at) = (sent_at - JUST_BEFORE, self.lost_desired_at.get(name));
         // What one decrement has taken excuses no second one.
@@ -72,10 +68,11 @@ impl Oracles {
         let moves: Vec<&Move> =
             self.moved_desired.iter().filter(|it| it.group == name && is_left(it.at)).collect();
         let is_moved_unseen = moves.iter().any(|it| it.at >= since && is_unseen(it.at));
-        let is_set_again = moves
-            .split_last()
-            .is_some_and(|(last, before)| last.is_set && before.iter().any(|it| it.from == last.to));
-        if !wish_differs && !is_moved_unseen && !is_set_again {
+        let stands = |number: i64| number == i64::from(was) && was == wish.desired;
+        let is_back = moves.split_last().is_some_and(|(last, before)| {
+            stands(last.to) && before.iter().any(|it| it.held_ours && it.from == last.to)
+        });
+        if !wish_differs && !is_moved_unseen && !is_back {
             return;
         }
         // MaxSize cuts all that is above it. Any other call takes one.

@@ -268,6 +268,31 @@ fn a_desired_that_is_moved_back_loses_one_to_a_decrement_that_could_not_know_and
     }
 }
 
+/// Desired holds our one. Others take it away, and ask for one more: the number is the one that we left.
+#[test]
+fn a_desired_that_is_moved_away_and_back_looks_like_ours_once() {
+    let describe = [("AutoScalingGroupNames.member.1", "web")];
+    let describe = call("autoscaling", "DescribeAutoScalingGroups", &describe);
+    let acts: [fn(&mut World); 2] =
+        [|world| world.owner_sets_desired("web", 2), |world| world.policy_scales("web", -1)];
+    for (act, moves) in acts.iter().enumerate() {
+        virtual_time::begin();
+        let mut world = world_with(GroupSpec { size: 3, min: 0, max: 4, ..GroupSpec::default() });
+        let wish = world.oracles.wishes.get_mut("web").unwrap();
+        (wish.desired, wish.desired_at_most) = (2, 2);
+        moves(&mut world);
+        virtual_time::skip(Duration::from_mins(1));
+        world.policy_scales("web", 1);
+        virtual_time::skip(Duration::from_mins(1));
+        assert_eq!(breaks_now(&mut world, &describe), None);
+        let first = detach(&world);
+        assert_eq!(breaks_now(&mut world, &first), None, "{act}");
+        let second = detach(&world);
+        let broken = breaks_now(&mut world, &second);
+        assert_eq!(broken.as_deref(), Some("desired of web is 1, and its owner asks for 2"), "{act}");
+    }
+}
+
 #[test]
 fn a_desired_that_nobody_asked_for_breaks_a_promise_unless_a_resize_hides_our_one() {
     for (may_hold_ours, is_broken) in [(false, true), (true, false)] {

@@ -62,6 +62,8 @@ pub struct Observed {
     /// Members that are InService in their group and do not serve. They have died unseen; or a target group of their group
     /// does not find them healthy, of those that came back or came later.
     pub not_serving: Vec<InstanceId>,
+    /// The time is not over that a member may take into service, since the last changing call.
+    pub awaits_others: bool,
 }
 
 /// A look may be older than MaxSize is, which makes the first refusal no proof.

@@ -53,9 +53,22 @@ impl Swap<'_> {
         serving_beside(self.journal, self.observed, self.group, self.observed.newcomer.as_ref())
     }
 
-    /// Without the newcomer, fewer serve than are asked for beside it.
+    /// Without the newcomer, fewer serve than are asked for beside it. As many as at the attach are enough, unless another one
+    /// is on its way into service, and in time.
     pub(super) fn rest_lacks(&self) -> bool {
-        self.rest() < self.group.desired.saturating_sub(1).min(self.original.serving)
+        let asked = self.group.desired.saturating_sub(1);
+        let waits = self.observed.awaits_others && self.another_comes();
+        let least = if waits { asked } else { asked.min(self.original.serving) };
+        self.rest() < least
+    }
+
+    fn another_comes(&self) -> bool {
+        let newcomer = self.observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
+        let others = self.group.members.iter().filter(|member| Some(&member.id) != newcomer);
+        let comes = |member: &Member| {
+            member.state == MemberState::Pending || self.observed.not_serving.contains(&member.id)
+        };
+        others.into_iter().any(comes)
     }
 
     /// The one that the attach added is still in desired, and nobody else has changed it.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::{Action, Observed, goes_forward, has_retired};
 use crate::reason::Reason;
+use crate::swap::group::Member;
 use crate::swap::journal::{Journal, MaxRestore, Retirement, Stage};
 
 /// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
@@ -25,18 +26,21 @@ impl Journal {
         self.retirement == Retirement::Detach && !self.leaves_old_to_owner()
     }
 
-    /// Says if no call of ours can have taken the old instance out: AWS has refused each. If it is outside, its owner has
-    /// detached it, and keeps it.
+    /// Says if no call of ours can have taken the old instance out: AWS has refused each, or it has served again since. If it
+    /// is outside, its owner has detached it, and keeps it.
     #[must_use]
     pub fn leaves_old_to_owner(&self) -> bool {
         let is_refused = self.retire_refused || self.undo_reason() == Some(Reason::RetireRejected);
-        is_refused && !self.retired
+        self.old_came_back || (is_refused && !self.retired)
     }
 
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one
     /// counts as out of desired.
     pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
         self.retired |= has_retired(self, observed);
+        let old = observed.group.as_ref().and_then(|group| group.member(&self.old));
+        let serves_again = old.is_some_and(Member::serves) && !observed.calls_may_land;
+        self.old_came_back |= self.turned_back && serves_again;
         let is_retiring = self.stage == Stage::Retiring && observed.group.is_some();
         let takes_back = matches!(action, Action::ReattachOld | Action::RaiseMaxSize(_));
         if is_retiring && (takes_back || !goes_forward(self, observed)) {

@@ -45,6 +45,23 @@ fn doubt_of(world: &World) -> bool {
 }
 
 #[test]
+fn an_old_instance_that_served_again_is_its_owners_if_it_is_outside() {
+    for is_served in [true, false] {
+        let mut world = World::cut_after(7, 1, false, Retirement::Detach);
+        world.newcomer_dies(false);
+        world.step();
+        world.seen.calls_may_land = !is_served;
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveNewcomer(id(NEW))));
+        world.step();
+        world.seen.calls_may_land = false;
+        world.remove(&id(OLD), false);
+        world.seen.old_has_group_tag = false;
+        let comes_back = next(&world.journal, &world.seen) == Do(Action::ReattachOld);
+        assert_eq!(comes_back, !is_served, "a call of ours may still have taken it out");
+    }
+}
+
+#[test]
 fn reader_3_an_old_instance_that_cant_come_back_holds_nothing_up() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     world.newcomer_dies(true);

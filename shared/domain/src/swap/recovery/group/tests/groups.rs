@@ -2,6 +2,30 @@
 
 use super::*;
 
+/// As many as at the attach serve beside the newcomer. It stays for another one that comes in time, and for none that nobody
+/// launches.
+#[test]
+fn a_newcomer_stays_while_another_one_comes_into_service() {
+    let (pending, ill) = (MemberState::Pending, MemberState::InService);
+    for (another, in_time, waits) in [
+        (Some(pending), true, true),
+        (Some(ill), true, true),
+        (Some(pending), false, false),
+        (Some(ill), false, false),
+        (None, true, false),
+    ] {
+        let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+        world.journal.stage = Stage::Undoing;
+        world.group().desired += 1;
+        world.group().members.extend(another.map(|state| Member { state, ..member(51) }));
+        world.seen.not_serving = vec![id(51)];
+        world.seen.awaits_others = in_time;
+        world.journal.original.as_mut().unwrap().desired += 1;
+        let decision = next(&world.journal, &world.seen);
+        assert_eq!(matches!(decision, Decision::Wait(_)), waits, "{another:?} {in_time}: {decision:?}");
+    }
+}
+
 #[test]
 fn the_newcomer_is_kept_while_the_rest_does_not_serve() {
     let mut world = World::cut_after(5, 2, false, Retirement::Detach);
