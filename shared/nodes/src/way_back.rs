@@ -84,6 +84,10 @@ impl Recovery for NodeRecovery<'_> {
         self.group.observe(visit, journal).await
     }
 
+    fn note(&self, journal: &mut Journal, seen: &Seen) {
+        self.group.note(journal, seen);
+    }
+
     fn decide(
         &self,
         visit: Visit<'_>,

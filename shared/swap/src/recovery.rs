@@ -85,6 +85,9 @@ pub trait Recovery {
     /// A call fails, or the journal names what something else launched ([`SwapsError::Unproven`]).
     async fn observe(&self, visit: Visit<'_>, journal: &Journal) -> Result<Self::Observed, SwapsError>;
 
+    /// Notes in the journal what a later look may not show any more.
+    fn note(&self, _journal: &mut Journal, _observed: &Self::Observed) {}
+
     /// Returns the next thing to do.
     ///
     /// # Errors
@@ -161,6 +164,11 @@ pub async fn drive<R: Recovery>(
     let Visit { swaps, lease, .. } = visit;
     for _ in 0..R::ACTIONS_PER_VISIT {
         let observed = recovery.observe(visit, journal).await?;
+        let known = journal.clone();
+        recovery.note(journal, &observed);
+        if *journal != known {
+            swaps.revise(lease, journal).await?;
+        }
         let decision = recovery.decide(visit, journal, &observed)?;
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?decision, "recovering");
         let known = journal.clone();
@@ -277,7 +285,7 @@ pub(crate) async fn lost_unseen(
 ///
 /// # Errors
 /// A call fails.
-pub(crate) async fn enough_last(
+pub(crate) async fn members_if_enough_last(
     clients: &RegionClients,
     group: &Group,
     original: &Original,
@@ -318,9 +326,11 @@ pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
     landed(at, settings).is_none_or(|landed| clock::now() < landed)
 }
 
-/// Says if members may still come into service in time: a swap waits so long for its newcomer.
+/// Says if other members may still come into service in time: a swap waits so long for its newcomer. A rollback has time left
+/// after that.
 pub(crate) fn awaits_others(journal: &Journal, settings: &Settings) -> bool {
-    let until = journal.changed_at.and_then(|at| later(at, settings.in_service_timeout_seconds));
+    let seconds = settings.in_service_timeout_seconds.min(settings.rollback_timeout_seconds / 2);
+    let until = journal.changed_at.and_then(|at| later(at, seconds));
     until.is_some_and(|until| clock::now() < until)
 }
 

@@ -81,6 +81,8 @@ pub struct Oracles {
     pub settings: Settings,
     /// What the owners have asked for before, by group and the time of the change.
     earlier: Vec<(String, Timestamp, Wish)>,
+    /// The last swap began so late to raise desired.
+    raised_at: Option<Timestamp>,
     /// What others have made of desired: also what the owner has asked for all the time.
     moved_desired: Vec<races::Move>,
     /// When a decrement of ours has last taken what others had asked for, by group.
@@ -128,6 +130,12 @@ pub fn may_hold_ours(tables: &Tables) -> bool {
     tables.items(SWAPS).filter_map(stage).any(|stage| STAGES[ATTACHING..].contains(&stage.as_str()))
 }
 
+/// Returns true if the row tells of a swap that has begun, and that has launched nothing yet.
+fn is_unattempted(row: &AttributeMap) -> bool {
+    let journal = row.get("journal").and_then(|journal| journal.as_s());
+    journal.is_some_and(|journal| journal.contains(r#""is_unattempted":true"#))
+}
+
 impl Oracles {
     /// Returns the promises to the owners of these groups.
     #[must_use]
@@ -144,6 +152,7 @@ impl Oracles {
             broken: None,
             excuses: Excuses::default(),
             earlier: Vec::new(),
+            raised_at: None,
             moved_desired: Vec::new(),
             lost_desired_at: BTreeMap::new(),
             groups_seen_at: Vec::new(),
@@ -322,6 +331,9 @@ impl Oracles {
                 self.holds(false, || format!("stage {stage} of {target} is none"));
                 continue;
             };
+            if text("closed_swap").as_ref() == Some(&swap) && is_unattempted(row) {
+                self.journals.remove(&(target.clone(), swap.clone()));
+            }
             let last = self.journals.insert((target.clone(), swap.clone()), (stage, revision));
             let (was, rev) = last.unwrap_or_default();
             if was < ATTACHING && stage >= ATTACHING {
@@ -336,6 +348,7 @@ impl Oracles {
 
     /// Desired may be raised from now on, by a look that may not have shown what the owner asked for just before.
     fn begins_to_raise(&mut self) {
+        self.raised_at = Some(now());
         let since = now() - JUST_BEFORE;
         for (group, at, before) in &self.earlier {
             if let Some(wish) = self.wishes.get_mut(group).filter(|_| *at >= since)

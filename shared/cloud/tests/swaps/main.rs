@@ -64,21 +64,6 @@ async fn our_journal_under_another_revision_is_not_our_write() {
     assert!(is_lease_lost(&refused), "another's lease: {refused:?}");
 }
 
-/// The write that begins a swap lands once more, after the swap is over.
-#[tokio::test]
-async fn a_swap_that_is_over_does_not_begin_again() {
-    for (closed, begins) in [(journal().swap_id.to_string(), false), ("another".to_owned(), true)] {
-        let row = Row::new(&journal());
-        for attribute in ["stage", "journal"] {
-            row.0.lock().unwrap().as_object_mut().unwrap().remove(attribute);
-        }
-        row.set("closed_swap", json!({"S": closed}));
-        let (swaps, _endpoint) = table(&row, 0).await;
-        let entered = swaps.enter(&lease(), &mut journal()).await.map(drop);
-        assert_eq!((entered.is_ok(), is_lease_lost(&entered)), (begins, !begins), "{entered:?}");
-    }
-}
-
 /// Another recovery has ended the swap: the row holds the lease alone.
 #[tokio::test]
 async fn a_journal_that_was_closed_does_not_come_back() {

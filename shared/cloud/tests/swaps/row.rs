@@ -84,9 +84,7 @@ impl Row {
         ];
         let is_closed =
             condition.contains("attribute_not_exists(journal) OR") && row.get("journal").is_none();
-        let is_over = row.get("closed_swap").is_some_and(|closed| closed == &given[":swap"]);
-        let begins =
-            condition.contains("attribute_not_exists(stage) AND") && row.get("stage").is_none() && !is_over;
+        let begins = condition.contains("attribute_not_exists(stage) OR") && row.get("stage").is_none();
         let is_either = is_closed || begins;
         let asked = |asked: &str| condition.contains(asked) && !(is_either && asked != "lease_owner = :me");
         if holds.iter().any(|(condition, holds)| asked(condition) && !holds) {

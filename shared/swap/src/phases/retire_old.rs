@@ -25,7 +25,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::{are_known_by_address, changed_by_now};
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
-use crate::recovery::{calls_may_land, enough_last, ill_latecomers, landed_by};
+use crate::recovery::{calls_may_land, ill_latecomers, landed_by, members_if_enough_last};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the members and of the owner's wishes is used. A step that follows at once is in time, a
@@ -100,7 +100,7 @@ pub async fn look_at_group(
     let ill = ill_latecomers(clients, &group, original, &current.newcomer).await?;
     group.members.iter_mut().filter(|member| ill.contains(&member.id)).for_each(|ill| ill.healthy = false);
     if asks_again {
-        let mut described = match enough_last(clients, &group, original, current).await? {
+        let mut described = match members_if_enough_last(clients, &group, original, current).await? {
             Ok(described) => described,
             Err(change) => return Ok(Err(work.undo_for(change))),
         };

@@ -24,7 +24,7 @@ use crate::error::StepError;
 use crate::group::note_addresses;
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::{at_risk, why_it_died};
-use crate::recovery::{enough_last, ill_latecomers};
+use crate::recovery::{ill_latecomers, members_if_enough_last};
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -45,28 +45,21 @@ pub async fn run(
     let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let waiting_for = match group.member(&newcomer) {
+    let lack = match group.member(&newcomer) {
         Some(m) if m.state == MemberState::Leaving => {
             return Ok(
                 work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}"))
             );
         }
-        Some(m) if m.serves() => {
-            match serving(&clients, work, (&group, original), current).await? {
-                Err(Lack::OfNewcomer(why)) => why,
-                // The newcomer serves: if time is over, the reason is its group's.
-                Err(Lack::OfOthers(change)) if clock::now() >= current.deadline => {
-                    return Ok(work.undo_for(change));
-                }
-                Err(Lack::OfOthers(change)) => change.detail,
-                Ok(next) => return Ok(next),
-            }
-        }
-        Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
+        Some(m) if m.serves() => match serving(&clients, work, (&group, original), current).await? {
+            Ok(next) => return Ok(next),
+            Err(lack) => lack,
+        },
+        Some(m) => Lack::OfNewcomer(format!("it is {:?}, healthy: {}", m.state, m.healthy)),
         // The newcomer may never be InService: EC2 reclaims it, and its group was faster.
         None => match at_risk(context, &clients, current).await? {
             Some(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
-            None => "it is not in the group".to_owned(),
+            None => Lack::OfNewcomer("it is not in the group".to_owned()),
         },
     };
     if let Some(undo) = undo_if_dying(&clients, work, current).await? {
@@ -76,10 +69,14 @@ pub async fn run(
         return Ok(Next::Wait);
     }
     let seconds = work.settings.in_service_timeout_seconds;
-    Ok(work.undo(
-        Reason::NewcomerNotServing,
-        format!("newcomer {newcomer}, {seconds} s after attach: {waiting_for}"),
-    ))
+    Ok(match lack {
+        Lack::OfNewcomer(why) => {
+            let detail = format!("newcomer {newcomer}, {seconds} s after attach: {why}");
+            work.undo(Reason::NewcomerNotServing, detail)
+        }
+        // The newcomer serves: the reason is its group's.
+        Lack::OfOthers(change) => work.undo_for(change),
+    })
 }
 
 /// What is still to come before the old instance may leave.
@@ -119,7 +116,7 @@ pub async fn look_around(
     current: &mut Current,
 ) -> Result<Result<Next, Lack>, StepError> {
     let seen = clock::now();
-    let mut described = match enough_last(clients, group, original, current).await? {
+    let mut described = match members_if_enough_last(clients, group, original, current).await? {
         Ok(described) => described,
         Err(change) => return Ok(Err(Lack::OfOthers(change))),
     };

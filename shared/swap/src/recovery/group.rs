@@ -89,6 +89,10 @@ impl Recovery for GroupRecovery<'_> {
         Ok(Seen { facts: self.facts(visit, journal, &instances).await?, instances })
     }
 
+    fn note(&self, journal: &mut Journal, seen: &Seen) {
+        journal.note_look(&seen.facts);
+    }
+
     fn decide(
         &self,
         visit: Visit<'_>,

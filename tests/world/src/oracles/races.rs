@@ -70,7 +70,9 @@ impl Oracles {
         let is_moved_unseen = moves.iter().any(|it| it.at >= since && is_unseen(it.at));
         let stands = |number: i64| number == i64::from(was) && was == wish.desired;
         let is_back = moves.split_last().is_some_and(|(last, before)| {
-            stands(last.to) && before.iter().any(|it| it.held_ours && it.from == last.to)
+            let since = self.raised_at;
+            let ours = |it: &&&Move| it.held_ours && since.is_none_or(|raised| it.at >= raised);
+            stands(last.to) && before.iter().filter(ours).any(|it| it.from == last.to)
         });
         if !wish_differs && !is_moved_unseen && !is_back {
             return;

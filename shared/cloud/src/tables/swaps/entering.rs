@@ -11,11 +11,6 @@ use crate::tables::row::number;
 /// The condition that nothing was written since this journal was read.
 const KNOWN: &str = "(attribute_not_exists(revision) OR revision <= :known)";
 
-/// The condition that the row tells of no swap, and that this one is not over: the write that begins a swap may land after its
-/// end, once its repetition has landed.
-const NOT_BEGUN: &str =
-    "attribute_not_exists(stage) AND (attribute_not_exists(closed_swap) OR closed_swap <> :swap)";
-
 /// Returns the first revision of a stage. No stage has as many as the next one begins with.
 const fn first_revision(stage: Stage) -> u64 {
     const EACH: u64 = 1 << 16;
@@ -55,12 +50,12 @@ impl Swaps {
             Stage::Capturing | Stage::Undoing => None,
         };
         let condition = match journal.stage {
-            Stage::Launching => format!("(({NOT_BEGUN}) OR (stage = :before AND {SAME_SWAP}))"),
+            Stage::Launching => format!("(attribute_not_exists(stage) OR (stage = :before AND {SAME_SWAP}))"),
             Stage::Retiring if journal.kind == SwapKind::Group => {
                 format!("stage = :before AND {SAME_SWAP} AND {KNOWN}")
             }
             Stage::Attaching | Stage::Retiring => format!("stage = :before AND {SAME_SWAP}"),
-            Stage::Capturing | Stage::Undoing => NOT_BEGUN.to_owned(),
+            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)".to_owned(),
         };
         let mut request = self
             .put_journal(lease, journal)?

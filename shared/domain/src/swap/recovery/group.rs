@@ -62,7 +62,7 @@ pub struct Observed {
     /// Members that are InService in their group and do not serve. They have died unseen; or a target group of their group
     /// does not find them healthy, of those that came back or came later.
     pub not_serving: Vec<InstanceId>,
-    /// The time is not over that a member may take into service, since the last changing call.
+    /// The last changing call is so recent that members which are not serving yet are waited for.
     pub awaits_others: bool,
 }
 

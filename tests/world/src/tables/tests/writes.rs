@@ -154,8 +154,8 @@ fn the_expressions_of_the_stack_are_understood() {
         ),
         (
             "SET journal = :j",
-            "lease_owner = :me AND ((attribute_not_exists(stage) AND (attribute_not_exists(closed_swap) OR \
-             closed_swap <> :swap)) OR (stage = :before AND (attribute_not_exists(swap_id) OR swap_id = :swap)))",
+            "lease_owner = :me AND (attribute_not_exists(stage) OR (stage = :before AND (attribute_not_exists(swap_id) OR \
+             swap_id = :swap)))",
             ":j :me :before :swap",
         ),
         (

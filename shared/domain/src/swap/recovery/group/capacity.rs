@@ -53,22 +53,21 @@ impl Swap<'_> {
         serving_beside(self.journal, self.observed, self.group, self.observed.newcomer.as_ref())
     }
 
-    /// Without the newcomer, fewer serve than are asked for beside it. As many as at the attach are enough, unless another one
-    /// is on its way into service, and in time.
+    /// Without the newcomer, fewer serve than are asked for beside it. As many as at the attach are enough, unless there is time
+    /// for another one that starts, is ill, or is about to be replaced.
     pub(super) fn rest_lacks(&self) -> bool {
         let asked = self.group.desired.saturating_sub(1);
-        let waits = self.observed.awaits_others && self.another_comes();
+        let waits = self.observed.awaits_others && self.others_may_serve();
         let least = if waits { asked } else { asked.min(self.original.serving) };
         self.rest() < least
     }
 
-    fn another_comes(&self) -> bool {
+    fn others_may_serve(&self) -> bool {
         let newcomer = self.observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let others = self.group.members.iter().filter(|member| Some(&member.id) != newcomer);
-        let comes = |member: &Member| {
+        let mut others = self.group.members.iter().filter(|member| Some(&member.id) != newcomer);
+        others.any(|member| {
             member.state == MemberState::Pending || self.observed.not_serving.contains(&member.id)
-        };
-        others.into_iter().any(comes)
+        })
     }
 
     /// The one that the attach added is still in desired, and nobody else has changed it.

@@ -34,13 +34,19 @@ impl Journal {
         self.old_came_back || (is_refused && !self.retired)
     }
 
+    /// Notes what a later look may not show any more: that the old instance serves in its group again, and that no call of ours
+    /// can take it out.
+    pub fn note_look(&mut self, observed: &Observed) {
+        let old = observed.group.as_ref().and_then(|group| group.member(&self.old));
+        let serves_again = old.is_some_and(Member::serves) && !observed.calls_may_land;
+        self.old_came_back |= self.turned_back && serves_again;
+    }
+
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one
     /// counts as out of desired.
     pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
         self.retired |= has_retired(self, observed);
-        let old = observed.group.as_ref().and_then(|group| group.member(&self.old));
-        let serves_again = old.is_some_and(Member::serves) && !observed.calls_may_land;
-        self.old_came_back |= self.turned_back && serves_again;
+
         let is_retiring = self.stage == Stage::Retiring && observed.group.is_some();
         let takes_back = matches!(action, Action::ReattachOld | Action::RaiseMaxSize(_));
         if is_retiring && (takes_back || !goes_forward(self, observed)) {

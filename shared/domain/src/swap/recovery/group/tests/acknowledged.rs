@@ -53,6 +53,7 @@ fn an_old_instance_that_served_again_is_its_owners_if_it_is_outside() {
         world.seen.calls_may_land = !is_served;
         assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveNewcomer(id(NEW))));
         world.step();
+        world.journal.note_look(&world.seen);
         world.seen.calls_may_land = false;
         world.remove(&id(OLD), false);
         world.seen.old_has_group_tag = false;
