@@ -157,6 +157,32 @@ fn an_old_instance_that_came_back_is_its_owners() {
     assert_eq!(state(&ended, OLD_MEMBER), Some(Ec2State::Running), "{chronicle}");
 }
 
+/// A policy takes the room that MaxSize has made, so that it can't go back yet. The owner suspends AZRebalance meanwhile.
+#[test]
+fn a_swap_resumes_az_rebalance_once() {
+    let strikes = [
+        ("ClusterOptimizer RetireOld DetachInstances", ""),
+        ("ClusterOptimizer RetireOld DescribeAutoScalingGroups", "PolicyScales(2)"),
+        ("ClusterOptimizer Restore ResumeProcesses", ""),
+        ("ClusterOptimizer Restore DescribeInstances", "OwnerSuspends(\"AZRebalance\")"),
+    ];
+    let ended = played("group max=1 zones=1 has_target_group=1 max_covers_leaving=1", &strikes);
+    assert!(is_suspended(&ended), "{}", ended.world.chronicle);
+}
+
+/// A member dies unseen before the attach, and a policy scales out: the newcomer serves in the dead one's place.
+#[test]
+fn an_old_instance_stays_while_its_group_launches_another_one() {
+    let strikes = [
+        ("ClusterOptimizer WaitForHealth DescribeInstanceStatus", ""),
+        ("ClusterOptimizer WaitForHealth DescribeSpotInstanceRequests", "MemberDies(1)"),
+        ("ClusterOptimizer Attach DescribeAutoScalingGroups", "PolicyScales(2)"),
+    ];
+    let ended = played("group size=3 max=5 zones=1 has_target_group=1", &strikes);
+    let chronicle = ended.world.chronicle.to_string();
+    assert!(chronicle.contains("RetireOld autoscaling:DetachInstances"), "{chronicle}");
+}
+
 /// The write that begins a swap is late. Its repetition lands first, and the swap ends before the late one does: the row tells
 /// of it again. Nothing is launched by that, and the lease ends.
 #[test]

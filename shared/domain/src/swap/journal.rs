@@ -165,7 +165,7 @@ pub struct Journal {
     /// A way back has terminated the old instance, which ran outside its group.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old_terminated: bool,
-    /// A way back has resumed AZRebalance: if it is suspended again, its owner has done so.
+    /// The swap has resumed AZRebalance: if it is suspended again, its owner has done so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub az_rebalance_resumed: bool,
     /// The way in which the old instance leaves.

@@ -62,7 +62,7 @@ pub async fn run(
 async fn restore(
     context: &Context,
     work: &mut Work,
-    current: &Current,
+    current: &mut Current,
     original: &Original,
 ) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
@@ -71,13 +71,14 @@ async fn restore(
         return Ok(work.undo(Reason::StepFailed, format!("instance {stray}, a second newcomer, goes first")));
     }
     let name = work.group()?.1;
-    if !original.az_rebalance_suspended {
+    // Once: who suspends it while MaxSize is waited for is its owner.
+    if !original.az_rebalance_suspended && !current.journal.az_rebalance_resumed {
         groups::resume_az_rebalance(&clients.autoscaling, name).await?;
+        current.journal.az_rebalance_resumed = true;
     }
     if current.journal.max_raised_to.is_some()
-        && let Some(mut group) = context.group(&clients, work).await?
+        && let Some(group) = context.group(&clients, work).await?
     {
-        group.suspended.clear(); // resumed right above
         let observed = Observed { group: Some(group), ..Observed::default() };
         match next(&current.journal, &observed) {
             Decision::Wait(_) if clock::now() < current.deadline => return Ok(Next::Wait),

@@ -235,8 +235,8 @@ async fn target_health(
 /// Says that too few members serve beside the newcomer; `None` if enough do, or if desired has changed: then the swap is
 /// undone in any case.
 ///
-/// All that desired asks for must serve while a member that came after the attach is not healthy in the target groups yet.
-/// After the deadline, as many as at the attach and the newcomer are enough: a member that falls ill again and again is not
+/// All that desired asks for must serve while another member is starting, or one that came after the attach is not healthy in the
+/// target groups yet. After the deadline, as many as at the attach and the newcomer are enough: a member that falls ill again and again is not
 /// the swap's.
 async fn not_enough_others(
     clients: &RegionClients,
@@ -249,8 +249,9 @@ async fn not_enough_others(
     }
     let ill = ill_latecomers(clients, group, original, &current.newcomer).await?;
     let least = group.desired.min(original.serving.saturating_add(1));
-    let waits_for_ill = !ill.is_empty() && clock::now() < current.deadline;
-    let wanted = if waits_for_ill { group.desired } else { least };
+    let is_starting = group.members.iter().any(|member| member.state == MemberState::Pending);
+    let waits = (is_starting || !ill.is_empty()) && clock::now() < current.deadline;
+    let wanted = if waits { group.desired } else { least };
     let serve = group.in_service().saturating_sub(u32::try_from(ill.len()).unwrap_or(u32::MAX));
     let why =
         ill.first().map(|id| format!(": its target groups do not find {id} healthy")).unwrap_or_default();
