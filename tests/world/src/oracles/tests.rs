@@ -288,8 +288,7 @@ fn a_desired_that_is_moved_away_and_back_looks_like_ours_once() {
         let first = detach(&world);
         assert_eq!(breaks_now(&mut world, &first), None, "{act}");
         let second = detach(&world);
-        let broken = breaks_now(&mut world, &second);
-        assert_eq!(broken.as_deref(), Some("desired of web is 1, and its owner asks for 2"), "{act}");
+        assert!(breaks_now(&mut world, &second).is_some(), "{act}");
     }
 }
 
