@@ -235,9 +235,9 @@ async fn target_health(
 /// Says that too few members serve beside the newcomer; `None` if enough do, or if desired has changed: then the swap is
 /// undone in any case.
 ///
-/// All that desired asks for must serve while another member is starting, or one that came after the attach is not healthy in the
-/// target groups yet. After the deadline, as many as at the attach and the newcomer are enough: a member that falls ill again and again is not
-/// the swap's.
+/// All that desired asks for must serve while another member is starting, or one that came after the attach is not healthy in
+/// the target groups yet. After the deadline, as many as at the attach and the newcomer are enough: a member that falls ill
+/// again and again is not the swap's.
 async fn not_enough_others(
     clients: &RegionClients,
     group: &Group,

@@ -46,7 +46,6 @@ impl Journal {
     /// counts as out of desired.
     pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
         self.retired |= has_retired(self, observed);
-
         let is_retiring = self.stage == Stage::Retiring && observed.group.is_some();
         let takes_back = matches!(action, Action::ReattachOld | Action::RaiseMaxSize(_));
         if is_retiring && (takes_back || !goes_forward(self, observed)) {
