@@ -84,8 +84,8 @@ impl Recovery for NodeRecovery<'_> {
         self.group.observe(visit, journal).await
     }
 
-    fn note(&self, journal: &mut Journal, seen: &Seen) {
-        self.group.note(journal, seen);
+    fn note(&self, journal: &mut Journal, seen: &Seen) -> bool {
+        self.group.note(journal, seen)
     }
 
     fn decide(

@@ -85,8 +85,10 @@ pub trait Recovery {
     /// A call fails, or the journal names what something else launched ([`SwapsError::Unproven`]).
     async fn observe(&self, visit: Visit<'_>, journal: &Journal) -> Result<Self::Observed, SwapsError>;
 
-    /// Notes in the journal what a later look may not show any more.
-    fn note(&self, _journal: &mut Journal, _observed: &Self::Observed) {}
+    /// Notes in the journal what a later look may not show any more. Returns true if that is news.
+    fn note(&self, _journal: &mut Journal, _observed: &Self::Observed) -> bool {
+        false
+    }
 
     /// Returns the next thing to do.
     ///
@@ -164,9 +166,7 @@ pub async fn drive<R: Recovery>(
     let Visit { swaps, lease, .. } = visit;
     for _ in 0..R::ACTIONS_PER_VISIT {
         let observed = recovery.observe(visit, journal).await?;
-        let known = journal.clone();
-        recovery.note(journal, &observed);
-        if *journal != known {
+        if recovery.note(journal, &observed) {
             swaps.revise(lease, journal).await?;
         }
         let decision = recovery.decide(visit, journal, &observed)?;

@@ -171,7 +171,15 @@ def _notice_deaths(self: Any, instance_ids: list[str]):
 
 
 def _bury(group: FakeAutoScalingGroup, state: InstanceState):
-    if state in group.instance_states:
+    """Takes out a dead member. One that a suspended process keeps is marked `Unhealthy`, unless no health check looks.
+    Amazon EC2 Auto Scaling User Guide, "How suspended processes affect other processes"."""
+    if state not in group.instance_states:
+        return
+    if any(suspended(group, process) for process in ("HealthCheck", "ReplaceUnhealthy", "Terminate")):
+        if not suspended(group, "HealthCheck"):
+            state.health_status = "Unhealthy"
+        WORLD.later(1.0, lambda: _bury(group, state))
+    else:
         counted = state.lifecycle_state in COUNTED
         group.instance_states.remove(state)
         if counted:

@@ -203,8 +203,7 @@ impl World {
         let by = desired_of(&self.fleet, name) - before;
         let min = self.fleet.group(name).map_or(0, |group| group.min);
         let may_hold_ours = may_hold_ours(&self.tables);
-        let wished = self.oracles.wished(name);
-        self.oracles.owner_asks(name, may_hold_ours, |wish| {
+        let wished = self.oracles.owner_asks(name, may_hold_ours, |wish| {
             let asked = u32::try_from(i64::from(wish.desired) + by).unwrap_or(0);
             wish.desired_at_most = wish.desired_at_most.saturating_add_signed(i32::try_from(by).unwrap_or(0));
             wish.desired = asked.min(wish.max).max(min);
@@ -253,10 +252,10 @@ impl World {
         };
         let (before, to) = (group.desired, to.max(group.min).min(wish.max));
         // Of what he asks for, our one may be a part that does not serve yet.
-        let (more, wished) = (to.saturating_sub(wish.desired), Some(wish.desired));
+        let more = to.saturating_sub(wish.desired);
         if to != before && self.fleet.set_desired(name, to) {
             let may_hold_ours = may_hold_ours(&self.tables);
-            self.oracles.owner_asks(name, may_hold_ours, |wish| {
+            let wished = self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 (wish.desired, wish.desired_at_most) = (to, to);
             });
             self.oracles.moves_desired(name, (before.into(), to.into()), wished);
@@ -271,8 +270,7 @@ impl World {
         if to != group.max && to >= group.min && self.fleet.set_max(name, to) {
             let after = self.fleet.group(name).map_or(before, |group| group.desired);
             let may_hold_ours = may_hold_ours(&self.tables);
-            let wished = self.oracles.wished(name);
-            self.oracles.owner_asks(name, may_hold_ours, |wish| {
+            let wished = self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 wish.max = to;
                 wish.desired = wish.desired.min(to);
                 wish.desired_at_most = wish.desired_at_most.min(to);
@@ -308,8 +306,7 @@ impl World {
         if self.fleet.owner_detaches(name, id, decrement, now()) {
             if decrement {
                 let may_hold_ours = may_hold_ours(&self.tables);
-                let wished = self.oracles.wished(name);
-                self.oracles.owner_asks(name, may_hold_ours, |wish| {
+                let wished = self.oracles.owner_asks(name, may_hold_ours, |wish| {
                     wish.desired = wish.desired.saturating_sub(1);
                     wish.desired_at_most = wish.desired_at_most.saturating_sub(1);
                 });

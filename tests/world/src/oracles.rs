@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use spot_domain::settings::Settings;
 
 use crate::excuses::Excuses;
@@ -133,7 +134,8 @@ pub fn may_hold_ours(tables: &Tables) -> bool {
 /// Returns true if the row tells of a swap that has begun, and that has launched nothing yet.
 fn is_unattempted(row: &AttributeMap) -> bool {
     let journal = row.get("journal").and_then(|journal| journal.as_s());
-    journal.is_some_and(|journal| journal.contains(r#""is_unattempted":true"#))
+    let journal = journal.and_then(|journal| serde_json::from_str::<Value>(journal).ok());
+    journal.is_some_and(|journal| journal["is_unattempted"] == true)
 }
 
 impl Oracles {
@@ -178,15 +180,23 @@ impl Oracles {
         self.poisoned.insert(pool.to_owned(), at);
     }
 
-    /// An owner changes what he asks for. `may_hold_ours`: a swap or an answer in progress may have raised desired.
-    pub fn owner_asks(&mut self, group: &str, may_hold_ours: bool, change: impl FnOnce(&mut Wish)) {
-        let Some(wish) = self.wishes.get_mut(group) else { return };
+    /// An owner changes what he asks for. `may_hold_ours`: a swap or an answer in progress may have raised desired. Returns the
+    /// desired capacity that he asked for before.
+    pub fn owner_asks(
+        &mut self,
+        group: &str,
+        may_hold_ours: bool,
+        change: impl FnOnce(&mut Wish),
+    ) -> Option<u32> {
+        let wish = self.wishes.get_mut(group)?;
         let before = wish.clone();
         change(wish);
         if wish.desired != before.desired && may_hold_ours {
             wish.desired_at_most += 1;
         }
+        let wished = before.desired;
         self.earlier.push((group.to_owned(), now(), before));
+        Some(wished)
     }
 
     /// Returns the desired capacity that the owner of a group asks for.

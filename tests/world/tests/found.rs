@@ -166,7 +166,17 @@ fn a_swap_resumes_az_rebalance_once() {
         ("ClusterOptimizer Restore ResumeProcesses", ""),
         ("ClusterOptimizer Restore DescribeInstances", "OwnerSuspends(\"AZRebalance\")"),
     ];
-    let ended = played("group max=1 zones=1 has_target_group=1 max_covers_leaving=1", &strikes);
+    let scene = "group max=1 zones=1 has_target_group=1 max_covers_leaving=1";
+    let ended = played(scene, &strikes);
+    assert!(is_suspended(&ended), "{}", ended.world.chronicle);
+    // The step dies after the resumption, and is repeated.
+    let fails = [
+        strikes[0],
+        ("ClusterOptimizer Restore ResumeProcesses", ""),
+        ("ClusterOptimizer Restore DescribeAutoScalingGroups", "OwnerSuspends(\"AZRebalance\")"),
+        ("ClusterOptimizer Restore UpdateItem", "DiesBefore"),
+    ];
+    let ended = played(scene, &fails);
     assert!(is_suspended(&ended), "{}", ended.world.chronicle);
 }
 

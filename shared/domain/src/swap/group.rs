@@ -263,13 +263,22 @@ impl Group {
     }
 
     /// Returns the members that count as serving, and that EC2 shows as stopped or ended: a group notices a death some minutes
-    /// late. A member that EC2 does not describe counts as the group says. So do all where the group never notices one.
+    /// late. A member that EC2 does not describe counts as the group says: EC2 forgets a death after an hour, and the group marks the
+    /// member unhealthy long before. So do all where the group never notices one.
     #[must_use]
     pub fn died_unseen(&self, instances: &BTreeMap<InstanceId, Instance>) -> Vec<InstanceId> {
         let is_dead =
             |member: &Member| instances.get(&member.id).is_some_and(|instance| !instance.is_alive());
         let dead = self.members.iter().filter(|member| member.serves() && is_dead(member));
         dead.filter(|_| self.notices_deaths()).map(|member| member.id.clone()).collect()
+    }
+
+    /// Says if a member beside the newcomer may come to serve: it starts, or it is one of those that do not serve as yet.
+    #[must_use]
+    pub fn others_may_serve(&self, newcomer: Option<&InstanceId>, not_serving: &[InstanceId]) -> bool {
+        let may_serve =
+            |member: &Member| member.state == MemberState::Pending || not_serving.contains(&member.id);
+        self.members.iter().any(|member| Some(&member.id) != newcomer && may_serve(member))
     }
 
     /// Returns what the group would launch for an instance of this type today.

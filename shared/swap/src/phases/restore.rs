@@ -75,6 +75,8 @@ async fn restore(
     if !original.az_rebalance_suspended && !current.journal.az_rebalance_resumed {
         groups::resume_az_rebalance(&clients.autoscaling, name).await?;
         current.journal.az_rebalance_resumed = true;
+        // A call that fails below repeats the step, with what the row says.
+        context.swaps.write(&work.lease, &current.journal).await?;
     }
     if current.journal.max_raised_to.is_some()
         && let Some(group) = context.group(&clients, work).await?

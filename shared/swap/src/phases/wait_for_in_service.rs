@@ -249,8 +249,8 @@ async fn not_enough_others(
     }
     let ill = ill_latecomers(clients, group, original, &current.newcomer).await?;
     let least = group.desired.min(original.serving.saturating_add(1));
-    let is_starting = group.members.iter().any(|member| member.state == MemberState::Pending);
-    let waits = (is_starting || !ill.is_empty()) && clock::now() < current.deadline;
+    let may_serve = group.others_may_serve(Some(&current.newcomer), &ill);
+    let waits = may_serve && clock::now() < current.deadline;
     let wanted = if waits { group.desired } else { least };
     let serve = group.in_service().saturating_sub(u32::try_from(ill.len()).unwrap_or(u32::MAX));
     let why =

@@ -89,8 +89,8 @@ impl Recovery for GroupRecovery<'_> {
         Ok(Seen { facts: self.facts(visit, journal, &instances).await?, instances })
     }
 
-    fn note(&self, journal: &mut Journal, seen: &Seen) {
-        journal.note_look(&seen.facts);
+    fn note(&self, journal: &mut Journal, seen: &Seen) -> bool {
+        journal.note_look(&seen.facts)
     }
 
     fn decide(

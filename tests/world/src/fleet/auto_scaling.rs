@@ -131,7 +131,7 @@ impl Fleet {
         let is_unseen = self.leaving_unseen.contains(&member.instance_id);
         let state = if is_unseen { LifecycleState::InService } else { member.state };
         xml.text("LifecycleState", state.name());
-        xml.text("HealthStatus", "Healthy");
+        xml.text("HealthStatus", if member.is_unhealthy { "Unhealthy" } else { "Healthy" });
         match (&member.template, &group.launch) {
             (Some((id, number)), _) => {
                 xml.within("LaunchTemplate", |xml| self.specification(xml, id, &number.to_string()));

@@ -325,6 +325,7 @@ impl Fleet {
             is_attached: false,
             template,
             is_extra,
+            is_unhealthy: false,
             proceeds_at: None,
         };
         group.members.push(member);

@@ -87,6 +87,7 @@ impl Fleet {
             is_attached: true,
             template: None,
             is_extra: false,
+            is_unhealthy: false,
             proceeds_at: None,
         };
         group.members.push(member);

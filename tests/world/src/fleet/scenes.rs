@@ -139,6 +139,7 @@ impl Fleet {
             is_attached: false,
             template,
             is_extra: false,
+            is_unhealthy: false,
             proceeds_at: None,
         });
         for arn in &group.target_group_arns {

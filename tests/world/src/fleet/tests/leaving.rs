@@ -217,6 +217,10 @@ fn a_dead_member_stays_until_its_group_notices() {
     assert_eq!(scene.desired(), 1);
 }
 
+fn described_group(scene: &mut Scene) -> String {
+    scene.asg("DescribeAutoScalingGroups", &[("AutoScalingGroupNames.member.1", "web")]).body
+}
+
 #[test]
 fn a_suspended_health_check_keeps_a_dead_member_until_it_is_resumed() {
     let mut scene = Scene::of(&GroupSpec::default());
@@ -225,8 +229,28 @@ fn a_suspended_health_check_keeps_a_dead_member_until_it_is_resumed() {
     scene.fleet.instance_dies(&id, scene.now);
     scene.wait(600);
     assert_eq!(scene.states().len(), 1);
+    assert!(
+        described_group(&mut scene).contains("<HealthStatus>Healthy</HealthStatus>"),
+        "nobody has looked"
+    );
     let parameters = [("AutoScalingGroupName", "web"), ("ScalingProcesses.member.1", "HealthCheck")];
     assert_done(&scene.asg("ResumeProcesses", &parameters));
     scene.wait(60);
     assert!(scene.states().is_empty());
+}
+
+#[test]
+fn a_dead_member_that_a_suspended_process_keeps_is_unhealthy() {
+    for process in ["ReplaceUnhealthy", "Terminate"] {
+        let mut scene = Scene::of(&GroupSpec::default());
+        let id = scene.member(0);
+        scene.fleet.suspend("web", process);
+        scene.fleet.instance_dies(&id, scene.now);
+        scene.wait(600);
+        assert_eq!(scene.states()[&id], LifecycleState::InService);
+        assert!(described_group(&mut scene).contains("<HealthStatus>Unhealthy</HealthStatus>"), "{process}");
+        scene.fleet.resume("web", process, scene.now);
+        scene.wait(60);
+        assert!(scene.states().is_empty(), "{process}");
+    }
 }

@@ -57,17 +57,11 @@ impl Swap<'_> {
     /// for another one that starts, is ill, or is about to be replaced.
     pub(super) fn rest_lacks(&self) -> bool {
         let asked = self.group.desired.saturating_sub(1);
-        let waits = self.observed.awaits_others && self.others_may_serve();
+        let newcomer = self.observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
+        let may_serve = self.group.others_may_serve(newcomer, &self.observed.not_serving);
+        let waits = self.observed.awaits_others && may_serve;
         let least = if waits { asked } else { asked.min(self.original.serving) };
         self.rest() < least
-    }
-
-    fn others_may_serve(&self) -> bool {
-        let newcomer = self.observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let mut others = self.group.members.iter().filter(|member| Some(&member.id) != newcomer);
-        others.any(|member| {
-            member.state == MemberState::Pending || self.observed.not_serving.contains(&member.id)
-        })
     }
 
     /// The one that the attach added is still in desired, and nobody else has changed it.

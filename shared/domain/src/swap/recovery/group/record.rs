@@ -35,11 +35,13 @@ impl Journal {
     }
 
     /// Notes what a later look may not show any more: that the old instance serves in its group again, and that no call of ours
-    /// can take it out.
-    pub fn note_look(&mut self, observed: &Observed) {
+    /// can take it out. Returns true if that is news.
+    pub fn note_look(&mut self, observed: &Observed) -> bool {
         let old = observed.group.as_ref().and_then(|group| group.member(&self.old));
         let serves_again = old.is_some_and(Member::serves) && !observed.calls_may_land;
-        self.old_came_back |= self.turned_back && serves_again;
+        let is_news = self.turned_back && serves_again && !self.old_came_back;
+        self.old_came_back |= is_news;
+        is_news
     }
 
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one

@@ -246,6 +246,7 @@ impl History {
             }),
             launch_may_be_invisible: is_recent(journal.launching_since),
             calls_may_land: journal.changed_at.is_some_and(is_recent),
+            awaits_others: journal.changed_at.is_some_and(is_recent),
             ..Observed::default()
         }
     }
