@@ -21,7 +21,7 @@ SUM = {played += $$1; failed += $$2} END {printf "%d histories of the real code,
 test-deep: ## a million histories of the rules, in worlds that are not atomic; at least 100,000 of the real code, counted
 	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks
 	@mkdir -p target && rm -f $(TALLY) && touch $(TALLY)
-	@HISTORIES=8000 CAMPAIGN=full HISTORIES_TO=$(TALLY) cargo test --quiet --locked --no-fail-fast -p spot-world; status=$$?; \
+	@HISTORIES=10000 CAMPAIGN=full HISTORIES_TO=$(TALLY) cargo test --quiet --locked --no-fail-fast -p spot-world; status=$$?; \
 		awk '$(SUM)' $(TALLY) || status=1; exit $$status
 
 mutants: setup ## take one safety check out after another, and see a test notice it: make mutants ARGS="--only gate-fails-open"

@@ -96,7 +96,7 @@ class Side:
         seen = {
             "sizes": [group[size] for size in ("MinSize", "DesiredCapacity", "MaxSize")],
             "suspended": sorted(process["ProcessName"] for process in group["SuspendedProcesses"]),
-            "members": sorted([self._name(m["InstanceId"]), m["LifecycleState"]] for m in group["Instances"]),
+            "members": sorted([self._name(m["InstanceId"]), m["LifecycleState"], m["HealthStatus"]] for m in group["Instances"]),
             "instances": {name: self._state(id) for name, id in self.things.items() if id.startswith("i-")},
         }
         seen |= {"targets": self._targets()} if "$target_group" in self.things else {}

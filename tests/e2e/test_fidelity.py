@@ -143,6 +143,12 @@ SCRIPTS = {
             of_group("suspend_processes", ScalingProcesses=["Rebalance"]),
         ],
     ),
+    "a dead member while Terminate is suspended": Script(
+        steps=[
+            of_group("suspend_processes", ScalingProcesses=["Terminate"]), terminate("$1"), SETTLE,
+            of_group("resume_processes", ScalingProcesses=["Terminate"]), SETTLE,
+        ],
+    ),
     "a group that does not exist": Script(
         steps=[
             of_group("set_desired_capacity", AutoScalingGroupName="none", DesiredCapacity=1),

@@ -53,6 +53,8 @@ pub enum Permission {
 pub enum After {
     /// The next look.
     GoOn,
+    /// The next look, once the journal is written: no look shows what the answer has told.
+    WriteAndGoOn,
     /// The next visit, which looks at what AWS has taken in by then.
     NextVisit(String),
     /// The failure.
@@ -200,7 +202,7 @@ pub async fn drive<R: Recovery>(
             swaps.revise(lease, journal).await?;
         }
         match after {
-            After::GoOn => {}
+            After::GoOn | After::WriteAndGoOn => {}
             After::NextVisit(why) => return Ok(Progress::Waiting(why)),
             After::Failed(error) => return Err(error.into()),
         }

@@ -171,13 +171,15 @@ def _notice_deaths(self: Any, instance_ids: list[str]):
 
 
 def _bury(group: FakeAutoScalingGroup, state: InstanceState):
-    """Takes out a dead member. One that a suspended process keeps is marked `Unhealthy`, unless no health check looks.
-    Amazon EC2 Auto Scaling User Guide, "How suspended processes affect other processes"."""
+    """Takes out a dead member that a health check has found. ReplaceUnhealthy and Terminate, suspended, keep one in service.
+    Amazon EC2 Auto Scaling User Guide, "How suspended processes affect other processes" and "Considerations for suspending
+    processes"."""
     if state not in group.instance_states:
         return
-    if any(suspended(group, process) for process in ("HealthCheck", "ReplaceUnhealthy", "Terminate")):
-        if not suspended(group, "HealthCheck"):
-            state.health_status = "Unhealthy"
+    if not suspended(group, "HealthCheck"):
+        state.health_status = "Unhealthy"
+    is_kept = any(suspended(group, process) for process in ("ReplaceUnhealthy", "Terminate"))
+    if state.health_status != "Unhealthy" or (is_kept and state.lifecycle_state == "InService"):
         WORLD.later(1.0, lambda: _bury(group, state))
     else:
         counted = state.lifecycle_state in COUNTED

@@ -80,6 +80,14 @@ fn a_way_back_resumes_az_rebalance_once() {
     ];
     assert!(!is_suspended(&played("group max=1 zones=1", &strikes[..2])));
     assert!(is_suspended(&played("group max=1 zones=1", &strikes)));
+    // The Lambda dies after the resumption.
+    let died = [
+        strikes[0],
+        strikes[1],
+        ("ClusterOptimizer Rollback DescribeInstances", "OwnerSuspends(\"AZRebalance\")"),
+        ("ClusterOptimizer Rollback DescribeAutoScalingGroups", "DiesBefore"),
+    ];
+    assert!(is_suspended(&played("group max=1 zones=1", &died)));
 }
 
 /// The owner detaches the old instance right before we do. The refusal proves that it was not our call.

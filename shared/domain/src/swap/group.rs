@@ -264,7 +264,7 @@ impl Group {
 
     /// Returns the members that count as serving, and that EC2 shows as stopped or ended: a group notices a death some minutes
     /// late. A member that EC2 does not describe counts as the group says: EC2 forgets a death after an hour, and the group marks the
-    /// member unhealthy long before. So do all where the group never notices one.
+    /// member unhealthy long before. While HealthCheck is suspended, every member counts as the group says: nobody replaces one.
     #[must_use]
     pub fn died_unseen(&self, instances: &BTreeMap<InstanceId, Instance>) -> Vec<InstanceId> {
         let is_dead =
@@ -273,7 +273,8 @@ impl Group {
         dead.filter(|_| self.notices_deaths()).map(|member| member.id.clone()).collect()
     }
 
-    /// Says if a member beside the newcomer may come to serve: it starts, or it is one of those that do not serve as yet.
+    /// Says if another member may come to serve beside the newcomer: one starts, or one of these does not serve as yet. If it
+    /// never will, its replacement may.
     #[must_use]
     pub fn others_may_serve(&self, newcomer: Option<&InstanceId>, not_serving: &[InstanceId]) -> bool {
         let may_serve =

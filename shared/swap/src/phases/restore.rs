@@ -1,4 +1,4 @@
-//! Restore: resumes AZRebalance if we suspended it. Sets MaxSize as its owner had it, once the group fits below
+//! Restore: resumes AZRebalance if we suspended it, and notes that in the journal. Sets MaxSize as its owner had it, once the group fits below
 //! it. Then closes the journal. If a step was repeated, Restore first waits until no call of the earlier try can land.
 //! If the swap has launched a second newcomer, the rollback ends it instead.
 //!
@@ -75,8 +75,8 @@ async fn restore(
     if !original.az_rebalance_suspended && !current.journal.az_rebalance_resumed {
         groups::resume_az_rebalance(&clients.autoscaling, name).await?;
         current.journal.az_rebalance_resumed = true;
-        // A call that fails below repeats the step, with what the row says.
-        context.swaps.write(&work.lease, &current.journal).await?;
+        // If a later call fails, the repeated step reads the row, and must not resume it again.
+        context.swaps.revise(&work.lease, &mut current.journal).await?;
     }
     if current.journal.max_raised_to.is_some()
         && let Some(group) = context.group(&clients, work).await?

@@ -177,9 +177,13 @@ impl Recovery for GroupRecovery<'_> {
     ) -> After {
         let Err(error) = answer else {
             journal.acknowledge(&action, before);
-            let is_lowered = action.settles_desired();
-            let why = || After::NextVisit("desired capacity was lowered by one".to_owned());
-            return if is_lowered { why() } else { After::GoOn };
+            return match action {
+                Action::ResumeAzRebalance => After::WriteAndGoOn, // Who suspends it from now on is its owner.
+                _ if action.settles_desired() => {
+                    After::NextVisit("desired capacity was lowered by one".to_owned())
+                }
+                _ => After::GoOn,
+            };
         };
         if has_changed_nothing(&action, &error) {
             journal.retract(&action, before);

@@ -182,17 +182,17 @@ impl Fleet {
         }
     }
 
-    /// Takes a member that has died out of its group, whatever its state is. Desired stays, so that the group launches another.
-    /// While HealthCheck is suspended, nobody looks. While another process keeps the member, it is marked `Unhealthy`, and stays.
+    /// Takes a member that has died out of its group. Desired stays, so that the group launches another. While HealthCheck is
+    /// suspended, nobody looks. While ReplaceUnhealthy or Terminate is, one in service is marked `Unhealthy`, and stays.
     /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/understand-how-suspending-processes-affects-other-processes.html>
+    /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/suspend-resume-considerations.html>
     pub(super) fn death_noticed(&mut self, id: &str, now: Timestamp) {
         let Some(group) = self.groups.values_mut().find(|group| group.member(id).is_some()) else { return };
-        if group.is_suspended("HealthCheck") {
-            return;
-        }
+        let is_looked_at = !group.is_suspended("HealthCheck");
         let is_kept = ["ReplaceUnhealthy", "Terminate"].iter().any(|process| group.is_suspended(process));
-        if let Some(member) = group.member_mut(id).filter(|_| is_kept) {
-            member.is_unhealthy = true;
+        let Some(member) = group.member_mut(id) else { return };
+        member.is_unhealthy |= is_looked_at;
+        if !member.is_unhealthy || (is_kept && member.state == LifecycleState::InService) {
             return;
         }
         let name = group.name.clone();

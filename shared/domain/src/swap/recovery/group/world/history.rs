@@ -234,7 +234,9 @@ impl History {
     }
 
     pub(super) fn observed(&self, journal: &Journal, view: &View) -> Observed {
-        let is_recent = |since: Timestamp| i64::from(self.now) - since.as_second() < i64::from(QUIET);
+        let is_within =
+            |ticks: u32| move |since: Timestamp| i64::from(self.now) - since.as_second() < i64::from(ticks);
+        let (is_recent, is_in_time) = (is_within(QUIET), is_within(3 * QUIET));
         Observed {
             group: Some(view.group.clone()),
             old_alive: view.old.alive,
@@ -246,7 +248,7 @@ impl History {
             }),
             launch_may_be_invisible: is_recent(journal.launching_since),
             calls_may_land: journal.changed_at.is_some_and(is_recent),
-            awaits_others: journal.changed_at.is_some_and(is_recent),
+            awaits_others: journal.changed_at.is_some_and(is_in_time),
             ..Observed::default()
         }
     }

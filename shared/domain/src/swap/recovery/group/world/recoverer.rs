@@ -13,15 +13,15 @@ pub(super) struct Visit {
     journal: Option<Journal>,
     revision: u32,
     doing: Option<(Action, Basis)>,
-    /// The action was answered; what that settles is not written.
-    settles: bool,
+    /// The action was answered; what that settles is not written, and this says if the visit goes on then.
+    settles: Option<bool>,
     /// The journal without the action.
     before: Option<Journal>,
 }
 
 impl Visit {
     pub(super) fn is_about_to(&self, what: fn(&Action) -> bool) -> bool {
-        !self.settles && self.doing.as_ref().is_some_and(|(action, _)| what(action))
+        self.settles.is_none() && self.doing.as_ref().is_some_and(|(action, _)| what(action))
     }
 }
 
@@ -32,11 +32,11 @@ impl History {
             visit = Visit::default(); // its Lambda was killed
         }
         let fate = step.fate;
-        let goes_on = match visit.doing.take() {
+        let goes_on = match (visit.doing.take(), visit.settles.take()) {
             _ if visit.journal.is_none() => self.begins(&mut visit, fate),
-            _ if visit.settles => self.settles(&mut visit, fate),
-            None => self.looks(&mut visit, step),
-            Some((action, basis)) => self.acts(&mut visit, &action, basis, fate),
+            (_, Some(goes_on)) => self.stores(&mut visit, fate) && goes_on,
+            (None, None) => self.looks(&mut visit, step),
+            (Some((action, basis)), None) => self.acts(&mut visit, &action, basis, fate),
         };
         if who == 0 && fate.is_cut() {
             self.is_killed(fate);
@@ -129,13 +129,9 @@ impl History {
             Answer::Again | Answer::Nothing => return false,
         }
         let is_counted = answer == Answer::Refused && *action == Action::ReattachOld;
-        visit.settles = action.settles_desired() || is_counted;
-        (visit.settles || answer == Answer::Done) && !fate.is_cut()
-    }
-
-    fn settles(&mut self, visit: &mut Visit, fate: Fate) -> bool {
-        self.stores(visit, fate);
-        false
+        let is_resumed = answer == Answer::Done && *action == Action::ResumeAzRebalance;
+        visit.settles = (action.settles_desired() || is_counted || is_resumed).then_some(is_resumed);
+        (visit.settles.is_some() || answer == Answer::Done) && !fate.is_cut()
     }
 }
 
