@@ -185,6 +185,7 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InsufficientAddressCapacity"
         | "InsufficientCapacityOnOutpost"
         | "AttachmentLimitExceeded" // of a type that takes fewer interfaces
+        | "IdempotentInstanceTerminated" // an earlier try has launched in this pool, and the instance has ended
         | "Unsupported"
         | "UnsupportedOperation"
         | "UnsupportedHostConfiguration" => Kind::NextPool,
@@ -353,6 +354,7 @@ mod tests {
         ("InvalidParameterCombination", 400, Kind::Rejected),
         ("InvalidParameterValue", 400, Kind::Rejected),
         ("IdempotentParameterMismatch", 400, Kind::Retry),
+        ("IdempotentInstanceTerminated", 400, Kind::NextPool),
         ("AttachmentLimitExceeded", 400, Kind::NextPool),
         ("ValidationError", 400, Kind::Rejected),
         ("ConditionalCheckFailedException", 400, Kind::ConditionFailed),

@@ -231,6 +231,20 @@ fn a_newcomer_stays_while_its_group_launches_another_one() {
     assert!(chronicle.contains("Rollback autoscaling:DetachInstances"), "{chronicle}");
 }
 
+/// The newcomer dies in a group whose hooks nobody completes for the dead. It is in them for an hour, and EC2 forgets it. The
+/// reconciler takes its replacement out meanwhile, and the swap is over.
+#[test]
+fn a_dead_newcomer_in_its_hooks_holds_up_no_way_back() {
+    let strikes = [
+        ("ClusterOptimizer WaitForInService DescribeInstanceAttribute", "NewcomerDies"),
+        ("ClusterOptimizer WaitForInService DescribeLifecycleHooks", "StoppedBefore"),
+    ];
+    let scene = "group size=2 max=2 zones=1 heartbeat_seconds=3600 hooks_of_dead_are_completed=0";
+    let ended = played(scene, &strikes);
+    let web = ended.world.fleet.group("web").unwrap();
+    assert_eq!((web.desired, web.max), (2, 2), "{}", ended.world.chronicle);
+}
+
 /// A policy scales in right before the attach, and the group takes the old node. Nothing comes in its place.
 #[test]
 fn a_way_back_waits_for_no_node_where_its_group_is_asked_for_fewer() {

@@ -12,7 +12,7 @@ use spot_world::acts::{Act, LabAct, TwinAct};
 use spot_world::campaign::{Failure, tally};
 use spot_world::cluster::ClusterSpec;
 use spot_world::fault::{Fault, Plan, Strike};
-use spot_world::fleet::{AwsHabits, GroupSpec, InstanceSpec};
+use spot_world::fleet::{AwsHabits, GroupSpec, InstanceSpec, LifecycleHook};
 use spot_world::history::play;
 use spot_world::replay;
 use spot_world::scene::Scene;
@@ -23,10 +23,15 @@ fn histories(otherwise: u32) -> u32 {
 }
 
 fn groups() -> impl Strategy<Value = Scene> {
-    (1_u32..4, 0_u32..3, any::<bool>(), 1_usize..4).prop_map(|(size, room, has_target_group, zones)| {
-        let group = GroupSpec { size, max: size + room, has_target_group, zones, ..GroupSpec::default() };
-        Scene { group, ..Scene::default() }
-    })
+    let heartbeat = prop::sample::select(vec![0, 0, 300, 3_600]);
+    (1_u32..4, 0_u32..3, any::<bool>(), 1_usize..4, heartbeat).prop_map(
+        |(size, room, has_target_group, zones, heartbeat)| {
+            let hooks = LifecycleHook::with_heartbeat(heartbeat).into_iter().collect();
+            let max = size + room;
+            let group = GroupSpec { size, max, has_target_group, zones, hooks, ..GroupSpec::default() };
+            Scene { group, ..Scene::default() }
+        },
+    )
 }
 
 fn nodes() -> impl Strategy<Value = Scene> {
@@ -108,10 +113,10 @@ fn plans(acts: impl Strategy<Value = Act>) -> impl Strategy<Value = Plan> {
 /// that comes twice it is known to break (`habits.rs`). Nor are those that these scenes meet seldom or never: forwarding, a
 /// policy beside SetDesiredCapacity, the operation of a Spot instance.
 fn habits() -> impl Strategy<Value = AwsHabits> {
-    let of_groups = any::<[bool; 7]>();
+    let of_groups = any::<[bool; 8]>();
     let of_images = any::<[bool; 3]>();
     (of_groups, of_images, lags()).prop_map(|(of_groups, of_images, lags)| {
-        let [wildcards, detached, dead, leaving, tags, announces, interrupted] = of_groups;
+        let [wildcards, detached, dead, leaving, tags, announces, interrupted, hooks] = of_groups;
         let [source, snapshots, deregisters] = of_images;
         AwsHabits {
             client_token_takes_wildcards: wildcards,
@@ -121,6 +126,7 @@ fn habits() -> impl Strategy<Value = AwsHabits> {
             attach_refuses_too_many_tags: tags,
             attach_announces_launch: announces,
             refuses_to_terminate_interrupted: interrupted,
+            hooks_of_dead_are_completed: hooks,
             pending_image_names_source: source,
             pending_image_names_snapshots: snapshots,
             pending_image_deregisters: deregisters,
@@ -131,11 +137,14 @@ fn habits() -> impl Strategy<Value = AwsHabits> {
 
 /// Descriptions may be late, and EC2 may take a snapshot for used.
 fn lags() -> impl Strategy<Value = AwsHabits> {
-    (0_i64..15, 0_i64..160, 0_i64..300).prop_map(|(leaving, targets, snapshots)| AwsHabits {
-        leaving_shows_after: SignedDuration::from_secs(leaving),
-        targets_known_after: SignedDuration::from_secs(targets),
-        snapshot_in_use_after: SignedDuration::from_secs(snapshots),
-        ..AwsHabits::default()
+    (0_i64..15, 0_i64..160, 0_i64..300, 0_i64..1_000).prop_map(|(leaving, targets, snapshots, tags)| {
+        AwsHabits {
+            terminated_keeps_tags_for: SignedDuration::from_secs(tags),
+            leaving_shows_after: SignedDuration::from_secs(leaving),
+            targets_known_after: SignedDuration::from_secs(targets),
+            snapshot_in_use_after: SignedDuration::from_secs(snapshots),
+            ..AwsHabits::default()
+        }
     })
 }
 

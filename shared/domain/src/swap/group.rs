@@ -11,7 +11,7 @@ use crate::swap::belongings::Belongings;
 use crate::swap::journal::SwapId;
 use crate::swap::market::Market;
 use crate::swap::pricing::UsageOperation;
-use crate::tags::Tags;
+use crate::tags::{GROUP_NAME_TAG, Tags};
 
 /// The process that we suspend while a group is N+1.
 ///
@@ -401,6 +401,12 @@ impl Instance {
     pub fn billed_as(&self) -> Option<UsageOperation> {
         let is_known = !self.is_dedicated && !self.belongings.has_marketplace_software;
         is_known.then(|| self.usage_operation.clone())
+    }
+
+    /// Returns true if the instance carries the tag that Auto Scaling puts on a member of this group.
+    #[must_use]
+    pub fn has_group_tag(&self, group: &GroupName) -> bool {
+        self.tags.get(GROUP_NAME_TAG).is_some_and(|name| name == group.as_str())
     }
 
     /// Returns the market that the instance was bought in.

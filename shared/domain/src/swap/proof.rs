@@ -2,7 +2,7 @@
 //! launch, as EC2 shows it, proves it. No caller can write the token later, and the token names the old instance,
 //! too.
 
-use crate::ids::InstanceId;
+use crate::ids::{GroupName, InstanceId};
 use crate::swap::group::Instance;
 use crate::swap::journal::{Journal, SwapId};
 
@@ -68,6 +68,17 @@ impl Evidence {
         }
     }
 
+    /// Returns true if the newcomer carries its group's own tag, which only a detach takes away. EC2 shows no tags of one that
+    /// has ended some minutes ago: then it does if a look has shown it in its group. One that EC2 has forgotten counts as
+    /// tagged.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html>
+    #[must_use]
+    pub fn has_group_tag(&self, group: &GroupName, journal: &Journal) -> bool {
+        let lost_its_tags = |it: &Instance| !it.is_alive() && it.tags.is_empty();
+        self.instance()
+            .is_none_or(|it| it.has_group_tag(group) || (lost_its_tags(it) && journal.newcomer_joined))
+    }
+
     /// Returns true if the newcomer is pending or running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -91,7 +102,7 @@ mod tests {
     use crate::swap::group::InstanceState;
     use crate::swap::group::tests::{id, on_demand};
     use crate::swap::journal::{Retirement, SwapKind};
-    use crate::tags::SWAP_TAG;
+    use crate::tags::{SWAP_TAG, Tags};
 
     fn journal(newcomer: Option<InstanceId>) -> Journal {
         Journal {
@@ -128,6 +139,20 @@ mod tests {
         assert!(found.is_alive() && found.id() == Some(&id(3)));
         let found = Evidence::find(&journal(None), vec![dead]).unwrap();
         assert!(!found.is_alive() && found.id() == Some(&id(2)));
+    }
+
+    #[test]
+    fn a_dead_newcomer_without_tags_was_in_the_group_in_which_a_look_has_shown_it() {
+        let web: GroupName = "web".parse().unwrap();
+        let ended = Instance { state: InstanceState::Dead, tags: Tags::default(), ..launched(2) };
+        let detached = Instance { state: InstanceState::Dead, ..launched(2) };
+        for (newcomer, if_joined) in [(ended, true), (detached, false), (launched(2), false)] {
+            for newcomer_joined in [false, true] {
+                let journal = Journal { newcomer_joined, ..journal(Some(id(2))) };
+                let found = Evidence::find(&journal, vec![newcomer.clone()]).unwrap();
+                assert_eq!(found.has_group_tag(&web, &journal), newcomer_joined && if_joined, "{newcomer:?}");
+            }
+        }
     }
 
     #[test]

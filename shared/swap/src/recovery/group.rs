@@ -260,8 +260,8 @@ impl GroupRecovery<'_> {
             not_serving,
             group,
             old_alive: old.is_some(),
-            old_has_group_tag: instances.old.as_ref().is_some_and(|old| has_group_tag(old, &self.name)),
-            newcomer: newcomer(&instances.newcomer, &self.name),
+            old_has_group_tag: instances.old.as_ref().is_some_and(|old| old.has_group_tag(&self.name)),
+            newcomer: newcomer(&instances.newcomer, &self.name, journal),
             strays: instances.strays.clone(),
             launch_may_be_invisible: is_recent(journal.launching_since, settings),
             calls_may_land: calls_may_land(journal, settings),
@@ -320,21 +320,13 @@ async fn is_drained_by_any(
     Ok(!targets::elsewhere(&clients.elbv2, vpc, id, own).await?.draining.is_empty())
 }
 
-/// A newcomer that the journal names but EC2 has forgotten died in the group.
-fn newcomer(found: &Evidence, group: &GroupName) -> Option<Newcomer> {
-    found.id().map(|id| Newcomer {
-        id: id.clone(),
-        alive: found.is_alive(),
-        has_group_tag: found.instance().is_none_or(|instance| has_group_tag(instance, group)),
-    })
+fn newcomer(found: &Evidence, group: &GroupName, journal: &Journal) -> Option<Newcomer> {
+    let (alive, has_group_tag) = (found.is_alive(), found.has_group_tag(group, journal));
+    found.id().map(|id| Newcomer { id: id.clone(), alive, has_group_tag })
 }
 
 fn is_in_another_group(tags: &Tags, name: &GroupName) -> bool {
     tags.get(GROUP_NAME_TAG).is_some_and(|group| group != name.as_str())
-}
-
-fn has_group_tag(instance: &Instance, name: &GroupName) -> bool {
-    instance.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub(super) enum DueChange {
     /// An image is available, or has failed.
     ImageIsMade(String),
     InstanceTerminated(String),
+    /// EC2 shows the tags of an instance that has ended no more.
+    TagsGo(String),
     InstanceForgotten(String),
     SpotRequestForgotten(String),
     /// The two minutes of a notice are over.
@@ -68,6 +70,7 @@ impl Fleet {
             DueChange::SnapshotGoes(id) => self.snapshot_goes(&id),
             DueChange::ImageIsMade(id) => self.image_is_made(&id),
             DueChange::InstanceTerminated(id) => self.instance_terminated(&id, at),
+            DueChange::TagsGo(id) => self.tags_go(&id),
             DueChange::InstanceForgotten(id) => drop(self.instances.remove(&id)),
             DueChange::SpotRequestForgotten(id) => drop(self.spot_requests.remove(&id)),
             DueChange::SpotInterrupted(id) => self.end_instance(&id, EndOfInstance::SpotInterruption, at),

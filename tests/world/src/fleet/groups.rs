@@ -80,6 +80,12 @@ impl LifecycleHook {
         }
     }
 
+    /// Returns a hook at terminations with this heartbeat, that its owner completes after 20 seconds; `None` for 0.
+    #[must_use]
+    pub fn with_heartbeat(heartbeat_seconds: u32) -> Option<Self> {
+        (heartbeat_seconds > 0).then(|| Self { heartbeat_seconds, ..Self::at_termination(20) })
+    }
+
     pub(super) fn waits_seconds(&self) -> u32 {
         self.completed_after_seconds.unwrap_or(u32::MAX).min(self.heartbeat_seconds)
     }

@@ -68,6 +68,11 @@ pub struct AwsHabits {
     pub targets_name_bus_by_arn: bool,
     /// DescribeRule shows a rule to a role of its account; else it refuses.
     pub rules_show_to_roles: bool,
+    /// From the end of an instance until EC2 shows its tags no more.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html>
+    pub terminated_keeps_tags_for: SignedDuration,
+    /// The owner completes the terminating hook of a member that has died. Else its heartbeat runs out.
+    pub hooks_of_dead_are_completed: bool,
     /// DescribeImages names the source instance of a pending image.
     pub pending_image_names_source: bool,
     /// DescribeImages names the snapshots of a pending image.
@@ -129,6 +134,8 @@ impl Default for AwsHabits {
             forwarded_keeps_origin: true,
             targets_name_bus_by_arn: true,
             rules_show_to_roles: true,
+            terminated_keeps_tags_for: SignedDuration::from_mins(5),
+            hooks_of_dead_are_completed: true,
             pending_image_names_source: true,
             pending_image_names_snapshots: false,
             pending_image_deregisters: true,

@@ -190,9 +190,16 @@ impl Fleet {
         let request = instance.spot_request_id.clone();
         self.lets_go_of_address(id);
         self.lets_go_of_volume(id);
+        self.at(at + self.habits.terminated_keeps_tags_for, DueChange::TagsGo(id.to_owned()));
         self.at(at + FORGETS_INSTANCE_AFTER, DueChange::InstanceForgotten(id.to_owned()));
         if let Some(request) = request {
             self.at(at + FORGETS_SPOT_REQUEST_AFTER, DueChange::SpotRequestForgotten(request));
+        }
+    }
+
+    pub(super) fn tags_go(&mut self, id: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.tags.clear();
         }
     }
 

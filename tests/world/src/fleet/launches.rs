@@ -91,8 +91,8 @@ impl PoolRefusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PastLaunch {
     parameters: BTreeMap<String, String>,
-    /// The instance as it was launched: EC2 may have forgotten it by the time of a repetition.
-    launched: Ec2Instance,
+    /// The instance. EC2 may have forgotten it by the time of a repetition.
+    id: String,
 }
 
 /// One launch, template and request taken together.
@@ -122,7 +122,8 @@ impl Fleet {
         let token = (launch.client_token.clone(), launch.zone.name.clone());
         let instance = match self.launches.get(&token).filter(|_| !launch.client_token.is_empty()) {
             Some(past) if past.parameters == parameters => {
-                self.instances.get(&past.launched.id).unwrap_or(&past.launched).clone()
+                let known = self.instances.get(&past.id).filter(|known| known.state != Ec2State::Terminated);
+                known.ok_or_else(launched_has_ended)?.clone()
             }
             Some(_) => return Err(mismatch()),
             None => {
@@ -131,7 +132,7 @@ impl Fleet {
                     return Err(would_have_succeeded());
                 }
                 let instance = self.launch(launch, now);
-                self.launches.insert(token, PastLaunch { parameters, launched: instance.clone() });
+                self.launches.insert(token, PastLaunch { parameters, id: instance.id.clone() });
                 instance
             }
         };
@@ -308,6 +309,12 @@ fn mismatch() -> ApiError {
     let text =
         "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
     ApiError::new("IdempotentParameterMismatch", text)
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+fn launched_has_ended() -> ApiError {
+    let text = "The client token was used in a request whose instance has been terminated.";
+    ApiError::new("IdempotentInstanceTerminated", text)
 }
 
 fn would_have_succeeded() -> ApiError {

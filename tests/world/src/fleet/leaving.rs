@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Fleet;
 use crate::fleet::agenda::DueChange;
-use crate::fleet::groups::{AutoScalingGroup, LifecycleState};
+use crate::fleet::groups::{AutoScalingGroup, LifecycleHook, LifecycleState};
 use crate::fleet::instances::{EndOfInstance, GROUP_TAG};
 use crate::fleet::parameters::{is_true, plays_only, required};
 use crate::fleet::xml::{Answered, ApiError, Xml};
@@ -130,8 +130,11 @@ impl Fleet {
     /// Sends a member through its terminating hooks. Its targets drain meanwhile.
     pub(super) fn begin_termination(&mut self, name: &str, id: &str, now: Timestamp) {
         self.drain(name, id, now);
+        let is_completed = self.habits.hooks_of_dead_are_completed || self.is_alive(id);
         let Some(group) = self.groups.get_mut(name) else { return };
-        let Some(wait) = group.hooks_at(false).map(|hook| hook.waits_seconds()).max() else {
+        let waits =
+            |hook: &LifecycleHook| if is_completed { hook.waits_seconds() } else { hook.heartbeat_seconds };
+        let Some(wait) = group.hooks_at(false).map(waits).max() else {
             return self.terminate_member(name, id, now);
         };
         if let Some(member) = group.member_mut(id) {
@@ -182,8 +185,10 @@ impl Fleet {
         }
     }
 
-    /// Takes a member that has died out of its group. Desired stays, so that the group launches another. While HealthCheck is
-    /// suspended, nobody looks. While ReplaceUnhealthy or Terminate is, one in service is marked `Unhealthy`, and stays.
+    /// Takes a member that has died out of its group, through its terminating hooks. Desired stays, so that the group launches
+    /// another. While HealthCheck is suspended, nobody looks. While ReplaceUnhealthy or Terminate is, one in service is marked
+    /// `Unhealthy`, and stays.
+    /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html>
     /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/understand-how-suspending-processes-affects-other-processes.html>
     /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/suspend-resume-considerations.html>
     pub(super) fn death_noticed(&mut self, id: &str, now: Timestamp) {
@@ -192,12 +197,18 @@ impl Fleet {
         let is_kept = ["ReplaceUnhealthy", "Terminate"].iter().any(|process| group.is_suspended(process));
         let Some(member) = group.member_mut(id) else { return };
         member.is_unhealthy |= is_looked_at;
-        if !member.is_unhealthy || (is_kept && member.state == LifecycleState::InService) {
-            return;
-        }
+        let (is_unhealthy, state) = (member.is_unhealthy, member.state);
         let name = group.name.clone();
-        self.drain(&name, id, now);
-        self.member_leaves(&name, id, now);
+        match state {
+            _ if !is_unhealthy => {}
+            LifecycleState::InService if is_kept => {}
+            LifecycleState::InService => self.begin_termination(&name, id, now),
+            LifecycleState::TerminatingWait | LifecycleState::Terminating => {} // It leaves when its hooks are over.
+            _ => {
+                self.drain(&name, id, now);
+                self.member_leaves(&name, id, now);
+            }
+        }
     }
 
     /// Plans a health check, since no earlier one could take out the members that died while a process was suspended.

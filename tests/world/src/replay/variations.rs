@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::fleet::LifecycleHook;
 use crate::scene::Scene;
 use crate::scenes::named;
 
@@ -45,7 +46,7 @@ macro_rules! seconds {
     };
 }
 
-const NUMBERS: [Number; 20] = [
+const NUMBERS: [Number; 23] = [
     Number {
         word: "size",
         get: |scene| Some(scene.group.size.into()),
@@ -75,6 +76,14 @@ const NUMBERS: [Number; 20] = [
         get: |scene| Some(scene.group.has_target_group.into()),
         set: |scene, to| {
             scene.group.has_target_group = to != 0;
+            Some(())
+        },
+    },
+    Number {
+        word: "heartbeat_seconds",
+        get: |scene| Some(scene.group.hooks.first().map_or(0, |hook| hook.heartbeat_seconds.into())),
+        set: |scene, to| {
+            scene.group.hooks = LifecycleHook::with_heartbeat(to.try_into().ok()?).into_iter().collect();
             Some(())
         },
     },
@@ -109,12 +118,14 @@ const NUMBERS: [Number; 20] = [
     flag!(attach_refuses_too_many_tags),
     flag!(attach_announces_launch),
     flag!(refuses_to_terminate_interrupted),
+    flag!(hooks_of_dead_are_completed),
     flag!(pending_image_names_source),
     flag!(pending_image_names_snapshots),
     flag!(pending_image_deregisters),
     seconds!(leaving_shows_after),
     seconds!(targets_known_after),
     seconds!(snapshot_in_use_after),
+    seconds!(terminated_keeps_tags_for),
 ];
 
 /// Returns the name of the scene that this one varies, and the words for what is otherwise.

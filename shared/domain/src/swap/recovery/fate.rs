@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 /// A step, and a visit of a recoverer, is killed when it is older.
-pub(super) const LIFE: u32 = 4;
+pub(super) const LIFE: u32 = 6;
 /// A call has landed so long after its caller gave up, or never does.
 pub(super) const LATE: u32 = 4;
 /// A look shows nothing older.

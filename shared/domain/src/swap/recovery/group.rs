@@ -36,7 +36,7 @@ pub struct Newcomer {
     pub id: InstanceId,
     /// Pending or running: it still costs.
     pub alive: bool,
-    /// Still carries the group's own tag, which only a detach takes away.
+    /// Still carries the group's own tag, as far as known ([`crate::swap::proof::Evidence::has_group_tag`]).
     pub has_group_tag: bool,
 }
 
@@ -218,7 +218,7 @@ impl Swap<'_> {
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
     fn group_was_faster(&self) -> bool {
         let is_dead = !self.observed.old_alive && !self.journal.old_terminated;
-        let died_as_member = is_dead && self.observed.old_has_group_tag;
+        let died_as_member = is_dead && (self.observed.old_has_group_tag || self.journal.old_died_as_member);
         let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
         let was_never_detached = died_as_member && !was_told_to_go;
         was_never_detached || self.journal.leaves_old_to_owner()
@@ -321,6 +321,10 @@ impl Swap<'_> {
             };
         };
         match member.state {
+            // Its hooks may take hours. Its group launches another one meanwhile.
+            MemberState::Leaving if !newcomer.alive && !self.observed.calls_may_land => {
+                ours.then(|| self.shed_extra()).flatten()
+            }
             MemberState::Leaving => Some(Decision::Wait("the newcomer is leaving the group")),
             _ if !newcomer.alive => ours.then(|| Do(Action::RemoveNewcomer(id()))),
             MemberState::InService if !ours => self.is_useless().then(|| Do(Action::ReplaceNewcomer(id()))),

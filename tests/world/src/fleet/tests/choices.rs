@@ -117,7 +117,7 @@ fn an_interrupted_member_serves_until_its_end_and_is_replaced_on_demand() {
     scene.wait(1);
     assert!(scene.fleet.serving("web").is_empty());
     assert_eq!(scene.states().len(), 1, "the group has not noticed");
-    scene.wait(60);
+    scene.wait(90);
     assert!(scene.states().is_empty());
     scene.fleet.group_acts("web", 0, scene.now);
     let replacement = scene.member(0);
@@ -177,7 +177,7 @@ fn an_owner_that_resumes_the_health_check_lets_it_find_the_dead() {
     scene.wait(600);
     scene.fleet.resume("web", "ReplaceUnhealthy", scene.now);
     assert_eq!(scene.states().len(), 1);
-    scene.wait(60);
+    scene.wait(90);
     assert!(scene.states().is_empty());
 }
 

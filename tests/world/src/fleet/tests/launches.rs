@@ -29,6 +29,19 @@ fn a_token_with_other_parameters_is_a_mismatch() {
 }
 
 #[test]
+fn a_token_whose_instance_has_ended_is_refused() {
+    let mut scene = Scene::of(&of_size(0));
+    let id = one(&scene.run_spot("a", &[]), "instanceId");
+    assert_done(&scene.ec2("TerminateInstances", &[("InstanceId.1", &id)]));
+    assert_done(&scene.run_spot("a", &[]));
+    for seconds in [60, 7_200] {
+        scene.wait(seconds);
+        let answer = scene.run_spot("a", &[]);
+        assert_refused(&answer, "IdempotentInstanceTerminated", "has been terminated");
+    }
+}
+
+#[test]
 fn a_token_stands_for_one_launch_in_each_zone() {
     let mut scene = Scene::of(&of_size(0));
     let first = one(&scene.run_spot("a", &[]), "instanceId");

@@ -212,9 +212,39 @@ fn a_dead_member_stays_until_its_group_notices() {
     assert_eq!(scene.states()[&id], LifecycleState::InService);
     assert_eq!(scene.target(&id), ("unused".to_owned(), Some("Target.InvalidState".to_owned())));
     assert!(scene.fleet.serving("web").is_empty());
-    scene.wait(60);
+    scene.wait(400);
     assert!(scene.states().is_empty());
     assert_eq!(scene.desired(), 1);
+}
+
+#[test]
+fn a_dead_member_goes_through_its_hooks_while_its_group_launches_another() {
+    for (is_completed, seconds) in [(true, 20), (false, 300)] {
+        let hooks = vec![LifecycleHook::at_termination(20)];
+        let habits = AwsHabits { hooks_of_dead_are_completed: is_completed, ..AwsHabits::default() };
+        let mut scene = Scene::with(&GroupSpec { hooks, ..GroupSpec::default() }, habits);
+        let id = scene.member(0);
+        scene.fleet.instance_dies(&id, scene.now);
+        scene.wait(60);
+        assert_eq!(scene.states()[&id], LifecycleState::TerminatingWait);
+        assert_eq!(scene.fleet.group_acts("web", 0, scene.now).len(), 1, "another one is launched");
+        scene.wait(seconds - 1);
+        assert_eq!(scene.states()[&id], LifecycleState::TerminatingWait);
+        scene.wait(60);
+        assert!(!scene.states().contains_key(&id));
+    }
+}
+
+#[test]
+fn an_instance_that_has_ended_loses_its_tags_after_a_while() {
+    let mut scene = Scene::of(&GroupSpec::default());
+    let id = scene.member(0);
+    scene.fleet.instance_dies(&id, scene.now);
+    let tags = |scene: &Scene| scene.fleet.instances()[&id].tags.len();
+    scene.wait(60);
+    assert_ne!(tags(&scene), 0);
+    scene.wait(600);
+    assert_eq!(tags(&scene), 0);
 }
 
 fn described_group(scene: &mut Scene) -> String {
@@ -235,7 +265,7 @@ fn a_suspended_health_check_keeps_a_dead_member_until_it_is_resumed() {
     );
     let parameters = [("AutoScalingGroupName", "web"), ("ScalingProcesses.member.1", "HealthCheck")];
     assert_done(&scene.asg("ResumeProcesses", &parameters));
-    scene.wait(60);
+    scene.wait(90);
     assert!(scene.states().is_empty());
 }
 
@@ -250,7 +280,7 @@ fn a_dead_member_that_a_suspended_process_keeps_is_unhealthy() {
         assert_eq!(scene.states()[&id], LifecycleState::InService);
         assert!(described_group(&mut scene).contains("<HealthStatus>Unhealthy</HealthStatus>"), "{process}");
         scene.fleet.resume("web", process, scene.now);
-        scene.wait(60);
+        scene.wait(90);
         assert!(scene.states().is_empty(), "{process}");
     }
 }

@@ -63,6 +63,20 @@ fn an_old_instance_that_served_again_is_its_owners_if_it_is_outside() {
 }
 
 #[test]
+fn an_old_instance_that_died_in_its_group_is_known_once_its_tags_have_gone() {
+    for is_seen in [true, false] {
+        let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+        world.seen.old_alive = false;
+        if is_seen {
+            assert!(world.journal.note_look(&world.seen), "the newcomer has joined, too");
+            assert!(!world.journal.note_look(&world.seen), "that is no news");
+        }
+        world.seen.old_has_group_tag = false;
+        assert_eq!((world.journal.newcomer_joined, world.journal.old_died_as_member), (is_seen, is_seen));
+    }
+}
+
+#[test]
 fn reader_3_an_old_instance_that_cant_come_back_holds_nothing_up() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     world.newcomer_dies(true);

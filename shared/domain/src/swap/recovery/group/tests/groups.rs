@@ -54,6 +54,22 @@ fn the_groups_own_replacement_goes_only_once_it_serves() {
     assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
 }
 
+/// Its terminating hooks may take hours, and EC2 forgets it before.
+#[test]
+fn a_dead_newcomer_in_its_hooks_holds_up_nothing() {
+    let mut world = World::cut_after(5, 2, false, Retirement::TerminateInGroup);
+    world.newcomer_dies(false);
+    let group = world.group();
+    let dead = group.members.iter_mut().find(|member| member.id == id(NEW)).unwrap();
+    dead.state = MemberState::Leaving;
+    world.seen.calls_may_land = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "our call may be the reason");
+    world.seen.calls_may_land = false;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "the group launches another one");
+    world.group().members.push(member(51));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
+}
+
 #[test]
 fn a_replacement_that_its_owner_protects_stays_and_a_person_is_told() {
     let mut world = World::cut_after(5, 2, true, Retirement::Detach);
