@@ -149,6 +149,9 @@ SCRIPTS = {
             of_group("resume_processes", ScalingProcesses=["Terminate"]), SETTLE,
         ],
     ),
+    "a dead member of a group with a hook": Script(
+        hook="terminating", steps=[terminate("$1"), SETTLE],
+    ),
     "a group that does not exist": Script(
         steps=[
             of_group("set_desired_capacity", AutoScalingGroupName="none", DesiredCapacity=1),
@@ -333,9 +336,6 @@ KNOWN = {
     ("processes", "8 suspend_processes"):
         "moto takes any name. The API names nine: "
         "https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_SuspendProcesses.html",
-    ("ClientToken", "9 run_instances"):
-        "moto repeats its first answer, the world tells the present state; EC2's answer may do either: "
-        "https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html",
     ("a ClientToken in another zone", "1 run_instances"):
         "moto looks a token up in all zones, EC2 in the one of the request: "
         "https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html",

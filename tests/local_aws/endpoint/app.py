@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .kubernetes import KubernetesControl
 
 TICK_SECONDS = 0.02
+
+
+INSTANCE_ID = re.compile("<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
 class Ec2App:
@@ -55,16 +59,18 @@ class Ec2App:
         return response(environ, start_response)
 
     def _launch_once(self, call: Call, environ: Shape):
-        """Answers the same ClientToken with the same parameters by the same launch; refuses it with other
-        parameters."""
+        """Answers the same ClientToken with the same parameters by the same launch; refuses it with other parameters, and once
+        the instance has ended. Amazon EC2 API Reference, "Error codes"."""
         token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
         token = token and (call["account"], token)
         if token in self.launches:
             params, body = self.launches[token]
+            code = "IdempotentParameterMismatch"
             if params == call["params"]:
-                return Response(body, content_type="text/xml")
-            refusal = "The request with this client token was made before with other parameters."
-            return error_response(call, {"status": 400, "code": "IdempotentParameterMismatch", "message": refusal})
+                if not all(ec2.has_ended(instance_id) for instance_id in INSTANCE_ID.findall(body.decode())):
+                    return Response(body, content_type="text/xml")
+                code = "IdempotentInstanceTerminated"
+            return error_response(call, {"status": 400, "code": code, "message": "The client token was used before."})
         response = Response.from_app(self.moto, environ, buffered=True)
         if token and response.status_code == 200:
             self.launches[token] = call["params"], response.get_data()

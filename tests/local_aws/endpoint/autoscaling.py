@@ -171,9 +171,9 @@ def _notice_deaths(self: Any, instance_ids: list[str]):
 
 
 def _bury(group: FakeAutoScalingGroup, state: InstanceState):
-    """Takes out a dead member that a health check has found. ReplaceUnhealthy and Terminate, suspended, keep one in service.
-    Amazon EC2 Auto Scaling User Guide, "How suspended processes affect other processes" and "Considerations for suspending
-    processes"."""
+    """Takes out a dead member that a health check has found, through its hooks. ReplaceUnhealthy and Terminate, suspended, keep
+    one in service. Amazon EC2 Auto Scaling User Guide, "How suspended processes affect other processes", "Considerations for
+    suspending processes", and "How lifecycle hooks work"."""
     if state not in group.instance_states:
         return
     if not suspended(group, "HealthCheck"):
@@ -181,7 +181,10 @@ def _bury(group: FakeAutoScalingGroup, state: InstanceState):
     is_kept = any(suspended(group, process) for process in ("ReplaceUnhealthy", "Terminate"))
     if state.health_status != "Unhealthy" or (is_kept and state.lifecycle_state == "InService"):
         WORLD.later(1.0, lambda: _bury(group, state))
-    else:
+    elif state.lifecycle_state == "InService":
+        leave(group, state)
+        replace(group, 1)
+    elif not state.lifecycle_state.startswith("Terminating"):
         counted = state.lifecycle_state in COUNTED
         group.instance_states.remove(state)
         if counted:

@@ -51,6 +51,12 @@ def owner_of(instance_id: str, region: str = "us-east-1") -> str:
     return ACCOUNT
 
 
+def has_ended(instance_id: str) -> bool:
+    """Says if the instance is terminated, or forgotten."""
+    reservations = ec2_backends[owner_of(instance_id)]["us-east-1"].reservations.values()
+    return all(i.state == "terminated" for r in reservations for i in r.instances if i.id == instance_id)
+
+
 def zone_ids(region: str = "us-east-1") -> dict[str, str]:
     """Returns name → id. AWS maps them differently in each account; here an account is shifted on request."""
     known = EC2Backend.zones[region]

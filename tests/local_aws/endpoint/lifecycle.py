@@ -77,7 +77,8 @@ def end(group: FakeAutoScalingGroup, state: InstanceState) -> None:
     """EC2 User Guide, "Change instance termination protection": the protection does not stop Auto Scaling."""
     if state in group.instance_states:
         group.instance_states.remove(state)
-        state.instance.terminate()
+        if state.instance.state != "terminated":
+            state.instance.terminate()
 
 
 def replace(group: FakeAutoScalingGroup, count: int) -> None:
