@@ -185,7 +185,6 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InsufficientAddressCapacity"
         | "InsufficientCapacityOnOutpost"
         | "AttachmentLimitExceeded" // of a type that takes fewer interfaces
-        | "IdempotentInstanceTerminated" // an earlier try has launched in this pool, and the instance has ended
         | "Unsupported"
         | "UnsupportedOperation"
         | "UnsupportedHostConfiguration" => Kind::NextPool,
@@ -354,7 +353,7 @@ mod tests {
         ("InvalidParameterCombination", 400, Kind::Rejected),
         ("InvalidParameterValue", 400, Kind::Rejected),
         ("IdempotentParameterMismatch", 400, Kind::Retry),
-        ("IdempotentInstanceTerminated", 400, Kind::NextPool),
+        ("IdempotentInstanceTerminated", 400, Kind::Rejected), // the next pool follows, as after any refusal
         ("AttachmentLimitExceeded", 400, Kind::NextPool),
         ("ValidationError", 400, Kind::Rejected),
         ("ConditionalCheckFailedException", 400, Kind::ConditionFailed),

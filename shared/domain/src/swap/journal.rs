@@ -192,12 +192,10 @@ pub struct Journal {
     /// The old instance serves in its group again, and no call of ours can take it out any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old_came_back: bool,
-    /// A look has shown the newcomer in its group. EC2 may show no tags of it once it has ended.
+    /// The last look at the newcomer alive, or in its group, has shown it as a member that was not leaving. EC2 may show no tags
+    /// of it once it has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomer_joined: bool,
-    /// The old instance has ended, and its tags showed that no detach had taken it out before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub old_died_as_member: bool,
     /// A way back has found the newcomer's pool poisoned, or EC2 taking the newcomer back. The old instance comes back if it can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomer_at_risk: bool,
@@ -266,7 +264,6 @@ impl Journal {
             turned_back: false,
             old_came_back: false,
             newcomer_joined: false,
-            old_died_as_member: false,
             newcomer_at_risk: false,
             refused_reattaches: 0,
             changed_at: None,

@@ -218,7 +218,7 @@ impl Swap<'_> {
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
     fn group_was_faster(&self) -> bool {
         let is_dead = !self.observed.old_alive && !self.journal.old_terminated;
-        let died_as_member = is_dead && (self.observed.old_has_group_tag || self.journal.old_died_as_member);
+        let died_as_member = is_dead && self.observed.old_has_group_tag;
         let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
         let was_never_detached = died_as_member && !was_told_to_go;
         was_never_detached || self.journal.leaves_old_to_owner()
@@ -320,11 +320,10 @@ impl Swap<'_> {
                 (false, _) => (newcomer.has_group_tag && ours).then(|| self.shed_extra()).flatten(),
             };
         };
+        let is_replaced = !newcomer.alive && !member.healthy && !self.observed.calls_may_land;
         match member.state {
-            // Its hooks may take hours. Its group launches another one meanwhile.
-            MemberState::Leaving if !newcomer.alive && !self.observed.calls_may_land => {
-                ours.then(|| self.shed_extra()).flatten()
-            }
+            // Its group has found it dead, and launches another one. Its hooks may take hours.
+            MemberState::Leaving if is_replaced => ours.then(|| self.shed_extra()).flatten(),
             MemberState::Leaving => Some(Decision::Wait("the newcomer is leaving the group")),
             _ if !newcomer.alive => ours.then(|| Do(Action::RemoveNewcomer(id()))),
             MemberState::InService if !ours => self.is_useless().then(|| Do(Action::ReplaceNewcomer(id()))),
@@ -357,13 +356,14 @@ impl Swap<'_> {
         }
         let newcomer = self.observed.newcomer.as_ref().map(|n| &n.id);
         let came_later = |m: &&Member| {
-            m.serves()
-                && !m.protected
-                && m.id != self.journal.old
-                && self.original.came_later(&m.id, newcomer)
+            !m.protected && m.id != self.journal.old && self.original.came_later(&m.id, newcomer)
         };
-        let extra = self.group.members.iter().find(came_later);
-        extra.map(|extra| Do(Action::TerminateExtra(extra.id.clone())))
+        let later = || self.group.members.iter().filter(came_later);
+        if let Some(extra) = later().find(|member| member.serves()) {
+            return Some(Do(Action::TerminateExtra(extra.id.clone())));
+        }
+        let is_starting = later().any(|member| member.state == MemberState::Pending);
+        is_starting.then_some(Decision::Wait("the group is launching what it misses"))
     }
 
     /// The owner's settings that are still not restored.

@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Newcomer, Observed, goes_forward, has_retired};
+use super::{Action, Observed, goes_forward, has_retired};
 use crate::ids::InstanceId;
 use crate::reason::Reason;
-use crate::swap::group::Member;
+use crate::swap::group::{Member, MemberState};
 use crate::swap::journal::{Journal, MaxRestore, Retirement, Stage};
 
 /// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
@@ -36,16 +36,17 @@ impl Journal {
     }
 
     /// Notes what a later look may not show any more, and returns true if that is news. The old instance serves in its group
-    /// again, and no call of ours can take it out. The newcomer is in the group. The old instance has died in it.
+    /// again, and no call of ours can take it out. The newcomer is a member that nobody takes out.
     pub fn note_look(&mut self, observed: &Observed) -> bool {
-        let before = (self.old_came_back, self.newcomer_joined, self.old_died_as_member);
+        let before = (self.old_came_back, self.newcomer_joined);
         let member = |id: &InstanceId| observed.group.as_ref().and_then(|group| group.member(id));
         let serves_again = member(&self.old).is_some_and(Member::serves) && !observed.calls_may_land;
-        let has_joined = |new: &Newcomer| new.has_group_tag || member(&new.id).is_some();
-        self.newcomer_joined |= observed.newcomer.as_ref().is_some_and(has_joined);
-        self.old_died_as_member |= !observed.old_alive && observed.old_has_group_tag;
         self.old_came_back |= self.turned_back && serves_again;
-        before != (self.old_came_back, self.newcomer_joined, self.old_died_as_member)
+        if let Some(newcomer) = &observed.newcomer {
+            let stays = member(&newcomer.id).is_some_and(|member| member.state != MemberState::Leaving);
+            self.newcomer_joined = stays || (self.newcomer_joined && !newcomer.alive);
+        }
+        before != (self.old_came_back, self.newcomer_joined)
     }
 
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one

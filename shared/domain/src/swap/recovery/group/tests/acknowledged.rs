@@ -63,17 +63,22 @@ fn an_old_instance_that_served_again_is_its_owners_if_it_is_outside() {
 }
 
 #[test]
-fn an_old_instance_that_died_in_its_group_is_known_once_its_tags_have_gone() {
-    for is_seen in [true, false] {
-        let mut world = World::cut_after(5, 2, false, Retirement::Detach);
-        world.seen.old_alive = false;
-        if is_seen {
-            assert!(world.journal.note_look(&world.seen), "the newcomer has joined, too");
-            assert!(!world.journal.note_look(&world.seen), "that is no news");
-        }
-        world.seen.old_has_group_tag = false;
-        assert_eq!((world.journal.newcomer_joined, world.journal.old_died_as_member), (is_seen, is_seen));
-    }
+fn a_newcomer_has_joined_its_group_until_it_leaves_it_alive() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    assert!(world.journal.note_look(&world.seen) && world.journal.newcomer_joined);
+    assert!(!world.journal.note_look(&world.seen), "that is no news");
+    let newcomer = world.group().members.iter_mut().find(|member| member.id == id(NEW)).unwrap();
+    newcomer.state = MemberState::Leaving;
+    world.seen.newcomer.as_mut().unwrap().alive = false;
+    assert!(
+        !world.journal.note_look(&world.seen) && world.journal.newcomer_joined,
+        "it has died in the group"
+    );
+    world.seen.newcomer.as_mut().unwrap().alive = true;
+    assert!(
+        world.journal.note_look(&world.seen) && !world.journal.newcomer_joined,
+        "its owner may detach it"
+    );
 }
 
 #[test]

@@ -61,13 +61,19 @@ fn a_dead_newcomer_in_its_hooks_holds_up_nothing() {
     world.newcomer_dies(false);
     let group = world.group();
     let dead = group.members.iter_mut().find(|member| member.id == id(NEW)).unwrap();
-    dead.state = MemberState::Leaving;
+    (dead.state, dead.healthy) = (MemberState::Leaving, false);
     world.seen.calls_may_land = true;
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "our call may be the reason");
     world.seen.calls_may_land = false;
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "the group launches another one");
+    world.group().members.push(Member { state: MemberState::Pending, ..member(51) });
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "it does not serve yet");
+    world.group().members.pop();
     world.group().members.push(member(51));
     assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
+    let dead = world.group().members.iter_mut().find(|member| member.id == id(NEW)).unwrap();
+    dead.healthy = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "its owner may detach it");
 }
 
 #[test]

@@ -89,6 +89,9 @@ impl History {
         }
         let journal = visit.journal.as_mut().unwrap();
         let observed = self.observed(journal, &seen);
+        if journal.note_look(&observed) {
+            return self.stores(visit, fate);
+        }
         let decision = recover(journal, &observed);
         self.note(|_| format!("recovery: {decision:?}"));
         match decision {
