@@ -192,8 +192,8 @@ pub struct Journal {
     /// The old instance serves in its group again, and no call of ours can take it out any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old_came_back: bool,
-    /// The last look at the newcomer alive, or in its group, has shown it as a member that was not leaving. EC2 may show no tags
-    /// of it once it has ended.
+    /// The last look has shown the newcomer as a member that was not leaving, or dead with the tag of its group. EC2 may show no
+    /// tags of it some minutes later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomer_joined: bool,
     /// A way back has found the newcomer's pool poisoned, or EC2 taking the newcomer back. The old instance comes back if it can.

@@ -362,8 +362,11 @@ impl Swap<'_> {
         if let Some(extra) = later().find(|member| member.serves()) {
             return Some(Do(Action::TerminateExtra(extra.id.clone())));
         }
-        let is_starting = later().any(|member| member.state == MemberState::Pending);
-        is_starting.then_some(Decision::Wait("the group is launching what it misses"))
+        let is_starting = |member: &Member| member.state == MemberState::Pending;
+        let has = self.group.members.iter().filter(|member| member.serves() || is_starting(member)).count();
+        let is_short = u32::try_from(has).is_ok_and(|has| has < self.group.desired);
+        let is_launching = later().any(is_starting) || (is_short && self.observed.awaits_others);
+        is_launching.then_some(Decision::Wait("the group is launching what it misses"))
     }
 
     /// The owner's settings that are still not restored.

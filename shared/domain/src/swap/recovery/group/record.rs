@@ -36,15 +36,18 @@ impl Journal {
     }
 
     /// Notes what a later look may not show any more, and returns true if that is news. The old instance serves in its group
-    /// again, and no call of ours can take it out. The newcomer is a member that nobody takes out.
+    /// again, and no call of ours can take it out. The newcomer is a member that nobody takes out, or has died in its group.
     pub fn note_look(&mut self, observed: &Observed) -> bool {
         let before = (self.old_came_back, self.newcomer_joined);
         let member = |id: &InstanceId| observed.group.as_ref().and_then(|group| group.member(id));
         let serves_again = member(&self.old).is_some_and(Member::serves) && !observed.calls_may_land;
         self.old_came_back |= self.turned_back && serves_again;
         if let Some(newcomer) = &observed.newcomer {
-            let stays = member(&newcomer.id).is_some_and(|member| member.state != MemberState::Leaving);
-            self.newcomer_joined = stays || (self.newcomer_joined && !newcomer.alive);
+            let member = member(&newcomer.id);
+            let stays = member.is_some_and(|member| member.state != MemberState::Leaving);
+            // A detach may follow while it is a member, and none once it is out with the group's tag on it.
+            let died_in_it = !newcomer.alive && newcomer.has_group_tag;
+            self.newcomer_joined = stays || (died_in_it && (self.newcomer_joined || member.is_none()));
         }
         before != (self.old_came_back, self.newcomer_joined)
     }

@@ -75,10 +75,16 @@ fn a_newcomer_has_joined_its_group_until_it_leaves_it_alive() {
         "it has died in the group"
     );
     world.seen.newcomer.as_mut().unwrap().alive = true;
-    assert!(
-        world.journal.note_look(&world.seen) && !world.journal.newcomer_joined,
-        "its owner may detach it"
-    );
+    let is_news = world.journal.note_look(&world.seen);
+    assert!(is_news && !world.journal.newcomer_joined, "its owner may detach it");
+    // It is out and dead: the tag tells what became of it.
+    for (has_group_tag, has_joined) in [(true, true), (false, false)] {
+        world.remove(&id(NEW), false);
+        let newcomer = world.seen.newcomer.as_mut().unwrap();
+        (newcomer.alive, newcomer.has_group_tag) = (false, has_group_tag);
+        world.journal.note_look(&world.seen);
+        assert_eq!(world.journal.newcomer_joined, has_joined);
+    }
 }
 
 #[test]

@@ -66,6 +66,12 @@ fn a_dead_newcomer_in_its_hooks_holds_up_nothing() {
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "our call may be the reason");
     world.seen.calls_may_land = false;
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "the group launches another one");
+    // As many serve as at the attach, and the group has not begun to launch.
+    world.journal.original.as_mut().unwrap().serving = 1;
+    world.seen.awaits_others = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "its launch does not show yet");
+    world.seen.awaits_others = false;
+    assert!(!matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "nobody launches");
     world.group().members.push(Member { state: MemberState::Pending, ..member(51) });
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "it does not serve yet");
     world.group().members.pop();
