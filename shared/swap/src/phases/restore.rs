@@ -1,5 +1,6 @@
 //! Restore: resumes AZRebalance if we suspended it, and notes that in the journal. Sets MaxSize as its owner had it, once the
-//! group fits below it. Then closes the journal. If a step was repeated, Restore first waits until no call of the earlier try can land.
+//! group fits below it. Then closes the journal. If a step was repeated, Restore first waits until no call of the earlier try
+//! can land.
 //! If the swap has launched a second newcomer, the rollback ends it instead.
 //!
 //! Claims the swap first: the execution may have been redriven after a recovery has ended its swap.

@@ -51,7 +51,7 @@ pub struct GroupMember {
     pub template: Option<(String, u32)>,
     /// AZRebalance has launched it beyond desired, and it is not in service yet.
     pub is_extra: bool,
-    /// A health check has found it dead, and a suspended process keeps it.
+    /// A health check has found it dead. It stays for its hooks, or because a suspended process keeps it.
     pub is_unhealthy: bool,
     /// The time of its next state. Earlier plans for it are void.
     pub(super) proceeds_at: Option<Timestamp>,
